@@ -1,0 +1,45 @@
+# rmlb: make run | make test are the front door; see README.md
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test check fix clean
+SHELL := /bin/bash
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+
+help:            ## this list
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+.venv/.run: pyproject.toml
+	@.ci/packages build
+	@test -x $(BIN)/python || python3 -m venv .venv
+	@echo "installing rmlb into .venv ..."
+	@$(PIP) install --editable '.[sim]'
+	@touch $@
+
+.venv/.dev: .venv/.run
+	@echo "installing development tools into .venv ..."
+	@$(PIP) install --editable '.[sim,dev]'
+	@touch $@
+
+setup: .venv/.run  ## make .venv and install rmlb into it
+
+run: setup       ## the balancer on loopback in front of two simulated members
+	@exec $(BIN)/python -m rmlb.sim.quickstart config/quickstart.toml
+
+demo: setup      ## a show of some 30 s: calls flow, a member dies, nobody notices
+	@exec $(BIN)/python -m rmlb.sim.demo
+
+test: .venv/.dev ## every test, against real sipp, kamailio, ...
+	@.ci/packages test
+	@$(BIN)/pytest -q $(ARGS)
+
+check: .venv/.dev ## format, lint, types, import layers
+	@$(BIN)/ruff format --check --quiet . || { echo "unformatted: make fix"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache | tail -n 3
+
+fix: .venv/.dev  ## format, and mend what the linter can mend
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,1 @@
+"""Admin API: HTTP on `[admin] listen`. Sees read-only views, acts through commands."""

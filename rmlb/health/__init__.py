@@ -1,0 +1,1 @@
+"""Whether a member answers: `tracker` decides (pure), `probe` asks (sockets)."""

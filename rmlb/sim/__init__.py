@@ -1,0 +1,1 @@
+"""Simulated Resource Manager and SIP Server, for trying out, demonstrations and tests."""

@@ -1,0 +1,54 @@
+"""Transports and addresses: what a SIP message travels over, and where it goes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from ipaddress import ip_address
+from typing import NamedTuple
+
+
+class Transport(StrEnum):
+    """How SIP travels (RFC 3261 section 18); the value is the URI's transport parameter."""
+
+    UDP = "udp"
+    TCP = "tcp"
+    TLS = "tls"
+
+    @property
+    def via_name(self) -> bytes:
+        """The transport as it stands in a Via header (RFC 3261 20.42)."""
+        return self.value.upper().encode()
+
+    @property
+    def default_port(self) -> int:
+        """5061 for TLS, else 5060 (RFC 3261 19.1.2)."""
+        return 5061 if self is Transport.TLS else 5060
+
+    @property
+    def is_stream(self) -> bool:
+        return self is not Transport.UDP
+
+
+class SipAddress(NamedTuple):
+    """One address on which a SIP element listens. `host` is an IP literal or a name."""
+
+    transport: Transport
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.transport}:{bracketed(self.host)}:{self.port}"
+
+
+def bracketed(host: str) -> str:
+    """The host as it stands in a URI or Via: IPv6 literals in brackets (RFC 3261 25.1)."""
+    return f"[{host}]" if ":" in host else host
+
+
+def is_ip_literal(host: str) -> bool:
+    """True for an IPv4 or (unbracketed) IPv6 address, False for a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Sockets of the virtual IP: UDP, TCP, TLS. Carries octets; decides nothing about SIP."""
