@@ -1,0 +1,155 @@
+"""The views and counters as Prometheus text (DESIGN 3.5).
+
+A scrape reads what the packet path counted anyway; nothing is counted here. Names, help and
+labels come from `rmlb.metrics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from math import inf
+from typing import NamedTuple, Protocol
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from rmlb import metrics
+from rmlb.admin.views import MemberView, NodeView, readiness
+from rmlb.metrics import Kind, Metric
+from rmlb.routing.counters import Counters
+from rmlb.routing.member import Health
+
+Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+Values = Iterable[tuple[tuple[object, ...], float]]
+
+
+class Source(Protocol):
+    """Where a scrape reads."""
+
+    def view(self) -> NodeView: ...
+
+    def counters(self) -> Counters: ...
+
+
+class Exposition(NamedTuple):
+    """A scrape's answer."""
+
+    body: bytes
+    content_type: str
+
+
+class Exporter:
+    """Writes the metrics of one balancer; also those of the process (Linux)."""
+
+    def __init__(self, source: Source) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_NodeCollector(source))
+        ProcessCollector(registry=self._registry)
+
+    def expose(self, accept: str = "") -> Exposition:
+        """The exposition in the format that the scraper's Accept header prefers."""
+        encode, content_type = choose_encoder(accept)
+        return Exposition(encode(self._registry), content_type)
+
+
+class _NodeCollector(Collector):
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def collect(self) -> Iterator[Family]:
+        view, counters = self._source.view(), self._source.counters()
+        yield from _message_families(view, counters)
+        yield from _member_families(view.members)
+        yield from _node_families(view)
+
+
+def _message_families(view: NodeView, counters: Counters) -> Iterator[Family]:
+    listening = {each.address.partition(":")[0]: 0 for each in view.listeners}
+    yield _family(metrics.MESSAGES_RECEIVED, _by_key(listening | dict(counters.received)))
+    yield _family(metrics.MESSAGES_FORWARDED, _single(counters.forwarded))
+    yield _family(metrics.MESSAGES_ANSWERED, _by_key(counters.answered))
+    yield _family(metrics.MESSAGES_ABSORBED, _by_key(counters.absorbed))
+    yield _family(metrics.MESSAGES_DROPPED, _by_key(counters.dropped))
+    yield _family(metrics.MESSAGES_HELD, _single(counters.held))
+    yield _family(metrics.MESSAGES_BY_KIND, _by_key(counters.kinds))
+    yield _family(metrics.AFFINITY, _by_key(counters.affinity))
+    yield _family(metrics.KEEPALIVES, _single(counters.keepalives))
+    yield _family(metrics.SEND_ERRORS, _by_key(counters.send_errors))
+
+
+def _member_families(members: tuple[MemberView, ...]) -> Iterator[Family]:
+    yield _family(
+        metrics.MEMBER_REQUESTS, [((each.id,), each.counters.requests) for each in members]
+    )
+    yield _family(
+        metrics.MEMBER_INITIAL_REQUESTS,
+        [((each.id,), each.counters.initial_requests) for each in members],
+    )
+    yield _family(
+        metrics.MEMBER_RESPONSES,
+        [
+            ((each.id, f"{status_class}xx"), count)
+            for each in members
+            for status_class, count in sorted(each.counters.responses.items())
+        ],
+    )
+    yield _family(metrics.MEMBER_CALLS, [((each.id,), each.calls) for each in members])
+    yield _family(
+        metrics.MEMBER_IN_SERVICE,
+        [((each.id,), each.health is Health.IN_SERVICE) for each in members],
+    )
+    yield _family(
+        metrics.MEMBER_STATE, [((each.id, each.health, each.admin_state), 1) for each in members]
+    )
+    yield _family(metrics.MEMBER_WEIGHT, [((each.id,), each.weight) for each in members])
+    yield _family(metrics.MEMBER_TRANSITIONS, [((each.id,), each.transitions) for each in members])
+    yield _family(
+        metrics.PROBES,
+        [
+            ((each.id, outcome), count)
+            for each in members
+            for outcome, count in sorted(each.probes.outcomes.items())
+        ],
+    )
+    yield _probe_durations(members)
+
+
+def _probe_durations(members: tuple[MemberView, ...]) -> Family:
+    metric = metrics.PROBE_DURATION
+    family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for member in members:
+        durations = member.probes.durations
+        buckets = [("+Inf" if le == inf else str(le), n) for le, n in durations.cumulative()]
+        family.add_metric([str(member.id)], buckets, durations.sum)
+    return family
+
+
+def _node_families(view: NodeView) -> Iterator[Family]:
+    yield _family(metrics.BINDINGS, _single(view.bindings))
+    yield _family(metrics.PENDING_REQUESTS, _single(view.pending_requests))
+    yield _family(metrics.CONNECTIONS, _by_key(view.connections))
+    yield _family(metrics.READY, _single(readiness(view).ready))
+    yield _family(metrics.VIP_OWNER, _single(view.vip.owner))
+    yield _family(metrics.BUILD_INFO, [((view.version, view.engine), 1)])
+
+
+def _family(metric: Metric, values: Values) -> Family:
+    kind = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
+    family = kind(metric.name, metric.help, labels=metric.labels)
+    for labels, value in values:
+        family.add_metric([str(label) for label in labels], float(value))
+    return family
+
+
+def _single(value: float) -> Values:
+    return [((), value)]
+
+
+def _by_key(counts: Mapping[str, int] | Mapping[int, int]) -> Values:
+    return [((key,), count) for key, count in counts.items()]
