@@ -1,0 +1,63 @@
+"""A balancer without SIP, for tests of what is around it: the `Node` of the admin API."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from rmlb.admin.views import (
+    CallView,
+    ListenerView,
+    MemberView,
+    NodeView,
+    StateView,
+    VipView,
+)
+from rmlb.events import EventLog, admin_state_changed
+from rmlb.routing.counters import Counters
+from rmlb.routing.member import AdminState, Health
+
+
+class FakeNode:
+    def __init__(self) -> None:
+        self.shown = NodeView(
+            version="0.1.0",
+            engine="python",
+            ha_mode="active-active",
+            started_at=1_700_000_000.0,
+            uptime_s=75.0,
+            vip=VipView("127.0.0.1", owner=True, provider="none"),
+            listeners=(ListenerView("udp:127.0.0.1:5060", open=True),),
+            members=tuple(
+                MemberView(n, (f"127.0.0.1:700{n}",), Health.IN_SERVICE, AdminState.ENABLED)
+                for n in (1, 2)
+            ),
+            state=StateView("memory", connected=True),
+        )
+        self.log = EventLog(sink=lambda event: None)
+        self.broken = False
+        self.said: list[tuple[int, AdminState, str]] = []
+
+    def view(self) -> NodeView:
+        if self.broken:
+            raise RuntimeError("no view today")
+        return self.shown
+
+    def counters(self) -> Counters:
+        return Counters(received=Counter(udp=3), forwarded=2, dropped=Counter({"no-via": 1}))
+
+    def events(self) -> EventLog:
+        return self.log
+
+    def find_call(self, call_id: str) -> CallView | None:
+        return CallView(call_id, 2, "answered", 1.5, 60.0) if call_id == "a b@c" else None
+
+    async def set_admin_state(self, member_id: int, state: AdminState, why: str) -> None:
+        before = self.shown.member(member_id).admin_state
+        members = tuple(
+            replace(member, admin_state=state) if member.id == member_id else member
+            for member in self.shown.members
+        )
+        self.shown = replace(self.shown, members=members)
+        self.said.append((member_id, state, why))
+        self.log.add(admin_state_changed(member_id, before, state, why, 1_700_000_100.0))
