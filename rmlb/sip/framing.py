@@ -64,7 +64,7 @@ class StreamFramer:
                 return False  # may become a ping
             else:
                 del buffer[:2]  # a pong, or an empty line before a start line (7.5)
-        if buffer[:1] in (b"\r", b"\n") and buffer != b"\r":
+        if buffer.startswith((b"\r", b"\n")) and buffer != b"\r":
             self.error = SipError(400, "lone CR or LF before a message")
         return bool(buffer) and buffer[:1] != b"\r" and self.error is None
 

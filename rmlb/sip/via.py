@@ -101,10 +101,21 @@ def parse_via(data: bytes, field: Field, index: int, start: int) -> Via:
         elif name == OWN_PARAM:
             own = value or b""
     return Via(
-        index, start, _rstrip(data, start, stop), stop + 1 if stop < field.end else 0,
-        sent[1].upper(), sent[2], canonical_host(sent[2]), port,
-        branch, received, rport, own, received_at, rport_at,
-    )  # fmt: skip
+        index,
+        start,
+        _rstrip(data, start, stop),
+        stop + 1 if stop < field.end else 0,
+        sent[1].upper(),
+        sent[2],
+        canonical_host(sent[2]),
+        port,
+        branch,
+        received,
+        rport,
+        own,
+        received_at,
+        rport_at,
+    )
 
 
 def _rstrip(data: bytes, start: int, end: int) -> int:

@@ -1,0 +1,188 @@
+"""Which member a request belongs to: the steps of SIP-RULES 3, in order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from rmlb.routing.bindings import Binding, BindingLimits, Bindings
+from rmlb.routing.keys import affinity_hash
+from rmlb.routing.mark import Mark
+from rmlb.routing.member import AdminState, Member
+from rmlb.routing.pending import PendingRequests, Remembered
+from rmlb.routing.selection import Algorithm, least_calls, rendezvous, round_robin
+from rmlb.routing.table import RoutingTable
+from rmlb.routing.verdict import Reason, Step
+from rmlb.sip.message import Message
+from rmlb.sip.uri import Uri
+
+DATANODES = b"gvp.rm.datanodes"
+SESSION_HEADER = b"x-genesys-gvp-session-id"
+
+_SESSION_DATANODES = re.compile(rb";\s*+(?i:gvp\.rm\.datanodes)\s*+=\s*+([0-9|%A-Fa-f]++)")
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the packet path has learnt from traffic, and loses with the process."""
+
+    bindings: Bindings = field(default_factory=lambda: Bindings(BindingLimits()))
+    pending: PendingRequests = field(default_factory=lambda: PendingRequests(100_000, 200.0))
+    turn: int = 0
+    """Round-robin's place."""
+
+
+class Choice(NamedTuple):
+    """The member for a request and the step that named it, or why there is none."""
+
+    member: Member | None
+    step: Step
+    refusal: Reason | None = None
+
+
+@dataclass(slots=True)
+class Inquiry:
+    """What the steps look at. `key` is the affinity hash of the Call-ID."""
+
+    request: Message
+    source: str
+    key: int
+    mark: Mark | None
+    next_route: Uri | None
+    """The top Route after popping ours."""
+    transaction: Remembered | None
+
+
+def choose(inquiry: Inquiry, table: RoutingTable, memory: Memory) -> Choice:
+    """Run the steps. A step that names an unknown, disabled or lost member is passed over."""
+    request = inquiry.request
+    if inquiry.transaction is not None:
+        member = table.members.get(inquiry.transaction.member)
+        if member is not None and member.reachable:
+            return Choice(member, Step.TRANSACTION)
+    for step, member_id in _named(inquiry, table, memory):
+        member = table.members.get(member_id)
+        if member is None:
+            continue
+        if member.lost:
+            if not table.hotstandby and request.to_tag:
+                return Choice(None, step, Reason.MEMBER_LOST)
+            continue
+        if _is_passive(member, table):
+            continue
+        return Choice(member, step)
+    member = _by_algorithm(inquiry, table, memory)
+    refusal = Reason.NO_MEMBER if member is None else None
+    return Choice(member, Step.ALGORITHM, refusal)
+
+
+def header_keys(request: Message, table: RoutingTable) -> list[int]:
+    """Hashes of the configured headers that the request has, in the configured order."""
+    found = []
+    for name in table.header_keys:
+        one = request.field(name)
+        if one is not None:
+            value = name + b"\n" + request.value(one)
+            found.append(affinity_hash(table.affinity_key, value))
+    return found
+
+
+def parse_datanodes(value: bytes) -> list[int]:
+    """Member ids of a datanodes list, primary first: `2|1`, also `2%7C1`."""
+    parts = value.replace(b"%7C", b"|").replace(b"%7c", b"|").split(b"|")
+    return [int(part) for part in parts if part.isdigit() and len(part) < 10]
+
+
+def _named(inquiry: Inquiry, table: RoutingTable, memory: Memory) -> Iterator[tuple[Step, int]]:
+    """Steps 1 to 5: who is named by the request or by memory, best witness first."""
+    request = inquiry.request
+    initial = request.is_initial
+    believed = not initial or table.trusts(inquiry.source)
+
+    if inquiry.mark is not None:
+        mark = inquiry.mark
+        yield Step.MARK, _holder(mark.member, mark.loss, inquiry.key, table)
+
+    if believed and inquiry.next_route is not None:
+        nodes = inquiry.next_route.param(DATANODES)
+        for member_id in parse_datanodes(nodes or b""):
+            yield Step.DATANODES, member_id
+
+    binding = memory.bindings.find(inquiry.key)
+    if binding is not None and not (initial and _is_over(binding, table)):
+        member_id = binding.member
+        if binding.callees:
+            member_id = binding.callees.get(request.to_tag, member_id)
+        yield Step.BINDING, _holder(member_id, binding.loss, inquiry.key, table)
+
+    if not believed:
+        return
+    session = request.field(SESSION_HEADER)
+    if session is not None:
+        match = _SESSION_DATANODES.search(request.value(session))
+        for member_id in parse_datanodes(match[1] if match else b""):
+            yield Step.SESSION_HEADER, member_id
+
+    for key in header_keys(request, table):
+        bound = memory.bindings.find(key)
+        if bound is not None:
+            yield Step.HEADER_KEY, _holder(bound.member, bound.loss, key, table)
+
+
+def _by_algorithm(inquiry: Inquiry, table: RoutingTable, memory: Memory) -> Member | None:
+    """Step 6. A request inside a dialog may go where no new call may."""
+    request = inquiry.request
+    if not request.is_initial:
+        chosen = rendezvous(
+            _hash_input(inquiry, table),
+            ((m.id, 1) for m in table.members.values() if not m.lost and not _is_passive(m, table)),
+            table.affinity_key,
+        )
+    elif table.active is not None:
+        active = table.members.get(table.active)
+        return active if active is not None and active.takes_new_calls else None
+    elif table.algorithm is Algorithm.ROUND_ROBIN:
+        chosen = round_robin(memory.turn, table.taking)
+        memory.turn += 1
+    elif table.algorithm is Algorithm.LEAST_CALLS:
+        chosen = least_calls(inquiry.key, table.taking, memory.bindings.calls, table.affinity_key)
+    else:
+        candidates = ((m.id, m.weight) for m in table.taking)
+        chosen = rendezvous(_hash_input(inquiry, table), candidates, table.affinity_key)
+    return None if chosen is None else table.members[chosen]
+
+
+def _hash_input(inquiry: Inquiry, table: RoutingTable) -> int:
+    """A configured header where there is one, so that both dialogs of a call hash alike."""
+    if table.header_keys and (
+        not inquiry.request.is_initial or table.trusts(inquiry.source)
+    ):  # fmt: skip
+        for key in header_keys(inquiry.request, table):
+            return key
+    return inquiry.key
+
+
+def _holder(member: int, loss: int, key: int, table: RoutingTable) -> int:
+    """Where a dialog lives; with hotstandby off it is never anyone else's."""
+    if not table.hotstandby:
+        return member
+    return table.losses.holder(member, loss, key, table.affinity_key)
+
+
+def _is_over(binding: Binding, table: RoutingTable) -> bool:
+    """An earlier call of that Call-ID has ended or failed, and its member takes no new one."""
+    if not binding.is_over:
+        return False
+    member = table.members.get(binding.member)
+    return member is None or not member.takes_new_calls
+
+
+def _is_passive(member: Member, table: RoutingTable) -> bool:
+    """Active-standby: only the active member counts, and the former one while it drains."""
+    return (
+        table.active is not None
+        and member.id != table.active
+        and member.admin_state is not AdminState.DRAINING
+    )

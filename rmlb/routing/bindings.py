@@ -1,0 +1,203 @@
+"""Bindings: which member a Call-ID was given to, bounded and expiring (SIP-RULES 6).
+
+Also counts calls per member: a call is a binding with a 2xx not yet ended. Keys are 64-bit
+affinity hashes; nothing here knows SIP messages or sockets.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
+from enum import Enum
+
+from rmlb.routing.expiry import ExpiryBuckets
+
+FAILED_S = 32.0
+"""After a non-2xx final answer: 64 T1, while retransmissions may come (RFC 3261 17.1.1.2)."""
+
+ENDED_S = 600.0
+"""After the 2xx to a BYE: a NOTIFY for a REFER may still come (SIP-RULES 6)."""
+
+
+class Phase(Enum):
+    """How far the dialog has come."""
+
+    TRYING = "trying"
+    FAILED = "failed"
+    LIVE = "live"
+    ENDED = "ended"
+
+
+@dataclass(slots=True)
+class Binding:
+    """One Call-ID's member. `loss` is the cluster's loss number when it was made."""
+
+    member: int
+    loss: int
+    phase: Phase
+    expires: float
+    seen: float
+    look_at: int = 0
+    counted: bool = False
+    """It is one of its member's calls."""
+    callees: dict[bytes, int] | None = None
+    """Callee tag -> member, only where two members answered one INVITE."""
+
+    @property
+    def is_over(self) -> bool:
+        """Its request failed or its call has ended."""
+        return self.phase in (Phase.FAILED, Phase.ENDED)
+
+
+@dataclass(frozen=True, slots=True)
+class BindingLimits:
+    """Sizes and lifetimes in seconds ([affinity], [retry] timer-c)."""
+
+    max_bindings: int = 1_000_000
+    ttl_s: float = 48 * 3600.0
+    idle_s: float = 2 * 3600.0
+    timer_c_s: float = 200.0
+
+
+class Bindings:
+    """The table. Entries that mark or hash would answer alike are the first to go when full."""
+
+    def __init__(self, limits: BindingLimits) -> None:
+        self.limits = limits
+        self.calls: Counter[int] = Counter()
+        """Calls by member id."""
+        self.evicted = 0
+        self._needed: OrderedDict[int, Binding] = OrderedDict()
+        self._redundant: OrderedDict[int, Binding] = OrderedDict()
+        self._expiry = ExpiryBuckets()
+        self._evicted_calls: OrderedDict[int, Counter[int]] = OrderedDict()  # minute -> members
+
+    def __len__(self) -> int:
+        return len(self._needed) + len(self._redundant)
+
+    def find(self, key: int) -> Binding | None:
+        return self._redundant.get(key) or self._needed.get(key)
+
+    def bind(self, key: int, member: int, loss: int, now: float, *, redundant: bool) -> Binding:
+        """Give a Call-ID to a member while its request is unanswered; replaces an ended one."""
+        old = self.find(key)
+        if old is not None:
+            self._drop(key, old)
+        self._make_room(now)
+        limit = now + self.limits.timer_c_s
+        binding = Binding(member, loss, Phase.TRYING, limit, now)
+        (self._redundant if redundant else self._needed)[key] = binding
+        binding.look_at = self._expiry.put(key, limit)
+        return binding
+
+    def bind_header(self, key: int, member: int, loss: int, now: float) -> None:
+        """A configured header's value was seen with this member: the next dialog follows it.
+
+        No call by itself; it lasts as long as a silent call counts.
+        """
+        binding = self.find(key)
+        expires = now + self.limits.idle_s
+        if binding is None:
+            self._make_room(now)
+            binding = self._needed[key] = Binding(member, loss, Phase.TRYING, expires, now)
+            binding.look_at = self._expiry.put(key, expires)
+        binding.member, binding.loss, binding.expires = member, loss, expires
+
+    def touch(self, binding: Binding, now: float) -> None:
+        """Traffic of a dialog: its lifetime starts anew."""
+        binding.seen = now
+        if binding.phase is Phase.LIVE:
+            binding.expires = now + self.limits.ttl_s
+            if not binding.counted:
+                self._count(binding)
+        elif binding.phase is Phase.TRYING:
+            binding.expires = now + self.limits.timer_c_s
+
+    def answered(self, key: int, binding: Binding, now: float, *, member: int, tag: bytes) -> None:
+        """A 2xx to the INVITE (or a SUBSCRIBE) came from `member`, with this callee tag."""
+        if binding.phase is Phase.LIVE and binding.member != member:
+            binding.callees = {**(binding.callees or {}), tag: member}  # a fork, both live
+        elif binding.phase is not Phase.ENDED:
+            binding.member = member
+            binding.phase = Phase.LIVE
+            if not binding.counted:
+                self._count(binding)
+        self._expire_at(key, binding, now, now + self.limits.ttl_s)
+
+    def subscribed(self, key: int, binding: Binding, now: float, expires_s: float) -> None:
+        """A 2xx to a SUBSCRIBE: no call, and it lives as long as the subscription."""
+        binding.phase = Phase.FAILED if expires_s <= 0 else Phase.TRYING
+        self._expire_at(key, binding, now, now + expires_s + FAILED_S)
+
+    def failed(self, key: int, binding: Binding, now: float) -> None:
+        """A final answer other than 2xx to the initial request."""
+        if binding.phase is Phase.TRYING:
+            binding.phase = Phase.FAILED
+            self._expire_at(key, binding, now, now + FAILED_S)
+
+    def ended(self, key: int, binding: Binding, now: float) -> None:
+        """The 2xx to a BYE."""
+        self._uncount(binding)
+        binding.phase = Phase.ENDED
+        self._expire_at(key, binding, now, now + ENDED_S)
+
+    def ended_unknown(self, member: int) -> None:
+        """The 2xx to a BYE whose binding was evicted: its call still counted until now."""
+        for minute, members in self._evicted_calls.items():
+            if members[member] > 0:
+                members[member] -= 1
+                self.calls[member] -= 1
+                if not members.total():
+                    del self._evicted_calls[minute]
+                return
+
+    def expire(self, now: float) -> None:
+        """Forget what is due and stop counting calls silent for `idle_s`."""
+        for key, second in self._expiry.due(now):
+            binding = self.find(key)
+            if binding is None or binding.look_at != second:
+                continue
+            if binding.expires <= now:
+                self._drop(key, binding)
+                continue
+            if binding.counted and binding.seen + self.limits.idle_s <= now:
+                self._uncount(binding)
+            self._look_again(key, binding)
+        idle_minute = int(now - self.limits.idle_s) // 60
+        while self._evicted_calls and next(iter(self._evicted_calls)) < idle_minute:
+            _, members = self._evicted_calls.popitem(last=False)
+            self.calls.subtract(members)
+
+    def _expire_at(self, key: int, binding: Binding, now: float, at: float) -> None:
+        binding.seen = now
+        binding.expires = at
+        self._look_again(key, binding)
+
+    def _look_again(self, key: int, binding: Binding) -> None:
+        at = binding.expires
+        if binding.counted:
+            at = min(at, binding.seen + self.limits.idle_s)
+        binding.look_at = self._expiry.put(key, at)
+
+    def _count(self, binding: Binding) -> None:
+        binding.counted = True
+        self.calls[binding.member] += 1
+
+    def _uncount(self, binding: Binding) -> None:
+        if binding.counted:
+            binding.counted = False
+            self.calls[binding.member] -= 1
+
+    def _drop(self, key: int, binding: Binding) -> None:
+        self._uncount(binding)
+        if self._redundant.pop(key, None) is None:
+            self._needed.pop(key, None)
+
+    def _make_room(self, now: float) -> None:
+        while len(self) >= self.limits.max_bindings:
+            table = self._redundant or self._needed
+            _, binding = table.popitem(last=False)
+            self.evicted += 1
+            if binding.counted:  # its call goes on, and so does its count
+                minute = int(binding.seen) // 60
+                self._evicted_calls.setdefault(minute, Counter())[binding.member] += 1

@@ -1,0 +1,205 @@
+"""Responses: kinds B and C of SIP-RULES 1 (RFC 3261 16.7, 18.1.2, 18.2.2)."""
+
+from __future__ import annotations
+
+from rmlb.routing.affinity import Memory
+from rmlb.routing.forwarding import without_vias
+from rmlb.routing.keys import affinity_hash
+from rmlb.routing.member import Member
+from rmlb.routing.signature import Branch, ReturnPath, read_branch, verify_response
+from rmlb.routing.table import RoutingTable
+from rmlb.routing.verdict import (
+    Absorb,
+    Destination,
+    Drop,
+    Forward,
+    Kind,
+    Origin,
+    Reason,
+    Verdict,
+)
+from rmlb.sip.address import Transport, is_ip_literal, is_unicast
+from rmlb.sip.message import Message
+from rmlb.sip.via import Via, top_via, via_after
+
+REFER_LIFETIME_S = 600.0
+"""A REFER's implicit subscription without Expires (RFC 3515 2.4.4 leaves it to the agent)."""
+
+_TRANSPORTS = {b"TCP": Transport.TCP, b"TLS": Transport.TLS}
+
+DEFAULT_EXPIRES_S = 3600.0
+"""A SUBSCRIBE's 2xx without Expires: the usual default of event packages (RFC 6665 4.2.1.1)."""
+
+
+def route_response(
+    message: Message, origin: Origin, table: RoutingTable, memory: Memory, now: float
+) -> Verdict:
+    """The verdict on a scanned response. Raises SipError where scanning goes on and fails."""
+    via = top_via(message)
+    branch = read_branch(via.branch)
+    if via.own is None or branch is None:
+        return _to_member(message, via, None, origin, table, memory)
+    below = via_after(message, via)
+    way = verify_response(table.keys, message, via, below)
+    if way is None:
+        return Drop(Kind.RESPONSE, Reason.UNVERIFIED_RESPONSE)
+    if below is None:
+        return Absorb(Kind.RESPONSE, Reason.OWN_REQUEST)
+    _learn(message, branch, table, memory, now)
+    to = _return_address(below, way, table)
+    if isinstance(to, Reason):
+        return Drop(Kind.RESPONSE, to)
+    if _is_us(to, table):
+        return _to_member(message, below, via, origin, table, memory)
+    data = without_vias(message, via, via)
+    return Forward(Kind.RESPONSE, data, to, status=message.status, answered_by=branch.member)
+
+
+def _is_us(to: Destination, table: RoutingTable) -> bool:
+    """It would be sent to ourselves, not over somebody's connection."""
+    return not to.channel and table.is_own_endpoint(to.host, to.port)
+
+
+def _return_address(below: Via, way: ReturnPath, table: RoutingTable) -> Destination | Reason:
+    """Where the next Via leads (18.2.2): the connection it came by, else received and its port."""
+    host = below.received.decode("latin-1") if below.received else below.host
+    if not is_ip_literal(host) or not is_unicast(host):
+        return Reason.FORBIDDEN_DESTINATION
+    transport = way.transport
+    port = below.port or transport.default_port
+    if transport is Transport.UDP:
+        if below.rport:
+            port = int(below.rport) if below.rport.isdigit() and len(below.rport) < 6 else 0
+        if not 0 < port < 65536:
+            return Reason.FORBIDDEN_DESTINATION
+        listener = table.listener_for(transport, host, prefer=way.channel)
+        return (
+            Destination(transport, host, port, listener.index)
+            if listener is not None
+            else Reason.UNREACHABLE
+        )
+    listener = table.listener_for(transport, host)
+    channel = way.channel if way.instance == table.instance else 0
+    if listener is None:
+        return Reason.UNREACHABLE
+    return Destination(transport, host, port, listener.index, channel)
+
+
+def _to_member(
+    message: Message,
+    via: Via,
+    popped: Via | None,
+    origin: Origin,
+    table: RoutingTable,
+    memory: Memory,
+) -> Verdict:
+    """Kind C: the Via that now tops is a member's that names the VIP; `popped` was above it.
+
+    If that member is lost and our Via comes next, both are popped and the response goes on as
+    kind B, so that a call ringing behind a dead member still completes.
+    """
+    if via.host not in table.vips:
+        return Drop(Kind.OTHER, Reason.FOREIGN_RESPONSE)
+    member = _signer(message, via, table, memory)
+    if member is None:
+        return Drop(Kind.MEMBER_RESPONSE, Reason.NO_SUCH_MEMBER)
+    if member.lost:
+        past = _past_member(message, popped or via, via, table)
+        if past is not None:
+            return past
+    transport = _TRANSPORTS.get(via.transport, Transport.UDP)
+    host = member.addresses[0].host
+    ports = {a.port for a in member.addresses}
+    port = next((p for p in _ports_of(via, transport) if p in ports), None)
+    listener = table.listener_for(transport, host, prefer=origin.listener)
+    if port is None or listener is None:
+        return Drop(Kind.MEMBER_RESPONSE, Reason.NO_SUCH_MEMBER)
+    data = without_vias(message, popped, popped) if popped is not None else message.data
+    to = Destination(transport, host, port, listener.index, member=member.id)
+    return Forward(Kind.MEMBER_RESPONSE, data, to, status=message.status)
+
+
+def _past_member(message: Message, first: Via, via: Via, table: RoutingTable) -> Verdict | None:
+    """The response sent on past a lost member's Via; None if the next Via is not ours."""
+    ours = via_after(message, via)
+    branch = read_branch(ours.branch) if ours is not None else None
+    below = via_after(message, ours) if ours is not None else None
+    if ours is None or branch is None or below is None:
+        return None
+    way = verify_response(table.keys, message, ours, below)
+    if way is None:
+        return None
+    to = _return_address(below, way, table)
+    if isinstance(to, Reason):
+        return Drop(Kind.MEMBER_RESPONSE, to)
+    if _is_us(to, table):
+        return Drop(Kind.MEMBER_RESPONSE, Reason.TO_OURSELVES)
+    data = without_vias(message, first, ours)
+    return Forward(Kind.MEMBER_RESPONSE, data, to, status=message.status, answered_by=branch.member)
+
+
+def _ports_of(via: Via, transport: Transport) -> list[int]:
+    """The ports a member's Via may mean: rport, else sent-by's."""
+    ports = [via.port or transport.default_port]
+    if via.rport and via.rport.isdigit() and len(via.rport) < 6:
+        ports.insert(0, int(via.rport))
+    return ports
+
+
+def _signer(message: Message, via: Via, table: RoutingTable, memory: Memory) -> Member | None:
+    """The member that made this Via: by `received`, else by the binding."""
+    if via.received:
+        host = via.received.decode("latin-1").strip("[]").lower()
+        found = table.members_on(host)
+        if len(found) > 1:
+            for port in _ports_of(via, Transport.UDP):
+                member = table.member_at(host, port)
+                if member is not None:
+                    return member
+        elif found:
+            return found[0]
+    key = affinity_hash(table.affinity_key, message.call_id)
+    binding = memory.bindings.find(key)
+    if binding is None:
+        return None
+    holder = table.losses.holder(binding.member, binding.loss, key, table.affinity_key)
+    return table.members.get(holder)
+
+
+def _learn(message: Message, branch: Branch, table: RoutingTable, memory: Memory, now: float) -> None:  # fmt: skip
+    """What a verified response teaches of its dialog (SIP-RULES 3 and 6)."""
+    status, method, bindings = message.status, message.cseq_method, memory.bindings
+    entry = memory.pending.answered(branch.key, status, now)
+    member = branch.member
+    key = affinity_hash(table.affinity_key, message.call_id)
+    binding = bindings.find(key)
+    if method == b"INVITE" and member and 100 < status < 300 and binding is None:
+        binding = bindings.bind(
+            key, member, table.losses.number, now, redundant=table.record_route
+        )  # fmt: skip
+        if status >= 200 and entry is not None and not entry.initial:
+            bindings.ended_unknown(member)  # a re-INVITE: its evicted call is counted anew
+    if binding is None:
+        if method == b"BYE" and 200 <= status < 300 and member:
+            bindings.ended_unknown(member)
+        return
+    if status < 200:
+        bindings.touch(binding, now)
+    elif status >= 300:
+        if entry is not None and entry.initial and binding.member == member:
+            bindings.failed(key, binding, now)
+    elif method == b"INVITE":
+        bindings.answered(key, binding, now, member=member or binding.member, tag=message.to_tag)
+    elif method == b"BYE":
+        bindings.ended(key, binding, now)
+    elif method in (b"SUBSCRIBE", b"REFER") and binding.phase.value in ("trying", "failed"):
+        bindings.subscribed(key, binding, now, _expires_s(message))
+    else:
+        bindings.touch(binding, now)
+
+
+def _expires_s(message: Message) -> float:
+    text = message.header("Expires")
+    if text is not None and text.isdigit() and len(text) < 10:
+        return float(text)
+    return REFER_LIFETIME_S if message.cseq_method == b"REFER" else DEFAULT_EXPIRES_S

@@ -1,0 +1,88 @@
+"""The packet path's decisions: one message in, one verdict out, each counted once.
+
+Holds what is learnt from traffic (`Memory`) and reads the current routing snapshot (`table`).
+Requests are handled in requests.py, responses in responses.py. Knows no sockets and no clock.
+"""
+
+from __future__ import annotations
+
+from rmlb.routing.affinity import Memory
+from rmlb.routing.counters import Counters
+from rmlb.routing.replies import refuse
+from rmlb.routing.requests import route_request
+from rmlb.routing.responses import route_response
+from rmlb.routing.table import RoutingTable
+from rmlb.routing.verdict import Absorb, Drop, Forward, Kind, Origin, Reason, Reply, Verdict
+from rmlb.sip.message import SipError, scan
+
+
+class Router:
+    """The Python engine: `receive` is the whole packet path between two sockets."""
+
+    name = "python"
+
+    def __init__(self, table: RoutingTable, memory: Memory) -> None:
+        self.table = table
+        self.memory = memory
+        self.counters = Counters()
+
+    def publish(self, table: RoutingTable) -> None:
+        """The next message is routed by this snapshot."""
+        self.table = table
+
+    def receive(self, data: bytes, origin: Origin, now: float) -> Verdict:
+        """Decide on one message. `now` in seconds of a monotonic clock. Never raises."""
+        self.counters.received[origin.transport] += 1
+        try:
+            verdict = self._route(data, origin, now)
+        except SipError as error:
+            verdict = refuse(error, origin, self.table)
+        self._count(verdict)
+        return verdict
+
+    def refuse(self, data: bytes, error: SipError, origin: Origin) -> Verdict:
+        """Decide on octets that could not even be framed as a message."""
+        self.counters.received[origin.transport] += 1
+        try:
+            error.partial = scan(data, max_headers=self.table.max_headers)
+        except SipError as found:
+            error.partial = found.partial
+        verdict = refuse(error, origin, self.table)
+        self._count(verdict)
+        return verdict
+
+    def expire(self, now: float) -> None:
+        """Forget what is due; to be called about once a second."""
+        self.memory.bindings.expire(now)
+        self.memory.pending.expire(now)
+
+    def _route(self, data: bytes, origin: Origin, now: float) -> Verdict:
+        if self.table.is_own_endpoint(origin.host, origin.port):
+            return Drop(Kind.OTHER, Reason.TO_OURSELVES)
+        if not origin.transport.is_stream and not data.strip(b"\r\n\x00"):
+            return Absorb(Kind.OTHER, Reason.KEEPALIVE)
+        message = scan(
+            data, stream=origin.transport.is_stream, max_headers=self.table.max_headers
+        )  # fmt: skip
+        if message.is_request:
+            return route_request(message, origin, self.table, self.memory, now)
+        return route_response(message, origin, self.table, self.memory, now)
+
+    def _count(self, verdict: Verdict) -> None:
+        counters = self.counters
+        counters.kinds[verdict.kind] += 1
+        if isinstance(verdict, Forward):
+            counters.forwarded += 1
+            if verdict.step is not None:
+                counters.affinity[verdict.step] += 1
+                member = counters.member(verdict.to.member)
+                member.requests += 1
+                member.initial_requests += verdict.initial
+            elif verdict.answered_by:
+                counters.member(verdict.answered_by).responses[verdict.status // 100] += 1
+        elif isinstance(verdict, Reply):
+            counters.answered[verdict.status] += 1
+        elif isinstance(verdict, Absorb):
+            counters.absorbed[verdict.reason] += 1
+        else:
+            counters.dropped[verdict.reason] += 1
