@@ -1,0 +1,165 @@
+"""What `rmlb check` says of a valid configuration: warnings, and how fast a takeover will be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from rmlb.config.checks import is_loopback
+from rmlb.config.kinds import show_duration
+from rmlb.config.rm_options import HaMode
+from rmlb.config.schema import TABLES, Config
+from rmlb.config.service import VipProvider
+from rmlb.config.stores import store_hosts
+
+
+class NotYet(NamedTuple):
+    """Something that can be configured and has no effect in this version."""
+
+    key: str
+    """A table or a key path."""
+    text: str
+    applies: Callable[[Config], bool] = lambda config: True
+    """False for values that ask for nothing."""
+
+
+NOT_YET: tuple[NotYet, ...] = (
+    NotYet(
+        "cluster.ha-mode",
+        "active-standby: all members in service get calls",
+        lambda config: config.cluster.ha_mode is HaMode.ACTIVE_STANDBY,
+    ),
+    NotYet("gvp", "network interfaces are not watched"),
+    NotYet("retry", "an unanswered request is not sent again elsewhere"),
+    NotYet("overload", "members have no limits"),
+    NotYet("state.url", "session state stays in the memory of this balancer"),
+    NotYet("vip", "the virtual IP is neither added, watched nor moved"),
+    NotYet("heartbeat", "the balancers do not know of each other"),
+    NotYet("trace", "no copies of messages are sent"),
+    NotYet("reaction", "no commands are run"),
+    NotYet("security.source-rate", "sources have no limit"),
+)
+"""One line per thing that later versions bring: the version that brings it deletes the line.
+Said only when the file gives the key a value other than its default."""
+
+
+def warnings(config: Config) -> tuple[str, ...]:
+    """What is allowed but deserves a second look; each begins with its key path."""
+    return (*_warnings(config), *_not_in_effect(config))
+
+
+def _warnings(config: Config) -> Iterator[str]:
+    if config.sip.listen:
+        yield from _about_calls(config)
+    elif config.vip.provider is VipProvider.NONE:
+        yield "sip.listen: empty, and [vip] provider is none: this balancer does nothing"
+    yield from _about_balancers(config)
+    yield from _about_redis(config)
+
+
+def _about_calls(config: Config) -> Iterator[str]:
+    if not config.security.trusted:
+        yield (
+            "security.trusted: empty: the datanodes and session headers of initial requests are "
+            "believed from anybody; name the networks of SIP Server and of the media servers"
+        )
+    if not config.sip.record_route:
+        yield (
+            "sip.record-route: false: dialogs are found by bindings alone, so one that no "
+            "balancer remembers may reach the wrong member"
+        )
+    if len(config.rm) == 1:
+        yield "rm: one member only: nothing takes its calls when it fails"
+    if config.retry.timer_c_s <= 180:
+        yield "retry.timer-c: RFC 3261 16.6 wants more than 3 minutes: long ringing calls are lost"
+    if any(last >= 500 for _, last in config.health.codes):
+        yield (
+            "health.codes: accepts answers of 500 and above: a member that refuses calls stays "
+            "in service"
+        )
+
+
+def _about_balancers(config: Config) -> Iterator[str]:
+    if not config.security.secrets:
+        yield (
+            f"security.secret: not set: one is generated and kept in {config.state.directory}; "
+            "a second balancer would need the same"
+        )
+    script = config.cluster.failoverscript
+    runs = (
+        config.cluster.ha_mode is HaMode.ACTIVE_STANDBY or config.vip.provider is VipProvider.SCRIPT
+    )
+    if runs and ("\\" in script or script.lower().endswith((".bat", ".cmd", ".vbs"))):
+        yield f"cluster.failoverscript: {script} is a Windows command: it cannot run here"
+    if config.heartbeat.peers and config.vip.provider is VipProvider.NONE:
+        yield "vip.provider: none: there are peers, but nobody moves the virtual IP between them"
+    if config.heartbeat.interval_s > 1:
+        yield (
+            f"heartbeat.interval: {show_duration(config.heartbeat.interval_s)}: a takeover takes "
+            "three of these"
+        )
+
+
+def _about_redis(config: Config) -> Iterator[str]:
+    state = config.state
+    if state.backend == "memory":
+        if config.heartbeat.peers:
+            yield (
+                "state.url: memory:// with peers: the balancers share no bindings; dialogs are "
+                "found by mark and hash alone"
+            )
+        return
+    private = {listen.host for listen in config.heartbeat.listen}
+    for place in store_hosts(state.url):
+        if is_loopback(place.host) or place.host in private:
+            yield f"state.url: Redis ({place}) is on this balancer's host: both fail together"
+    moves = config.vip.provider in (VipProvider.NETLINK, VipProvider.SCRIPT)
+    if state.backend != "redis" and moves and not config.witness:
+        yield (
+            f"vip.witness: none: {state.backend.capitalize()} may lose a lease and cannot be "
+            "the witness; without one a partition may give two owners; name one Redis server"
+        )
+
+
+def _not_in_effect(config: Config) -> Iterator[str]:
+    for row in NOT_YET:
+        if row.applies(config) and any(
+            key == row.key or key.startswith((f"{row.key}.", f"{row.key}["))
+            for key in _changed(config)
+        ):
+            yield f"{row.key}: not in effect yet in this version: {row.text}"
+
+
+def _changed(config: Config) -> Iterator[str]:
+    """The key paths that the file gives a value other than the default."""
+    for path in config.given:
+        table, _, key = path.partition(".")
+        if table not in TABLES:
+            yield path
+            continue
+        name, field = TABLES[table].fields()[key]
+        default = field.get_default(call_default_factory=True)
+        if field.is_required() or getattr(getattr(config, table), name) != default:
+            yield path
+
+
+def expected_takeover(config: Config) -> str:
+    """How long the VIP is silent after each kind of fault, in words (HA-RULES 1, 2, 4)."""
+    provider, interval_s = config.vip.provider, config.heartbeat.interval_s
+    if any(row.key in ("vip", "heartbeat") for row in NOT_YET):
+        return "none: this version does not move the virtual IP"
+    if provider is VipProvider.EXTERNAL:
+        return (
+            "that of whatever moves the virtual IP (keepalived with adverts every 100 ms: "
+            "some 300 ms)"
+        )
+    if not config.heartbeat.peers:
+        return "none: there is no other balancer"
+    if provider is VipProvider.NONE:
+        return "none: nobody moves the virtual IP ([vip] provider)"
+    slow = ", then the time of the script" if provider is VipProvider.SCRIPT else ""
+    return (
+        f"host dead, frozen or cut off: {show_duration(2 * interval_s)} to "
+        f"{show_duration(3 * interval_s)} (2 to 3 heartbeats){slow}; "
+        f"keeper or worker killed: under 50 ms{slow}; release or SIGTERM: under 20 ms{slow}"
+    )

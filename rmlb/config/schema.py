@@ -1,0 +1,97 @@
+"""The whole configuration as one frozen object, and which table is which model.
+
+A `Config` comes from `rmlb.config.load`: every default is filled in (names, listening
+addresses, folders), every cross-check has passed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rmlb.config.addresses import VirtualAddress
+from rmlb.config.calls import (
+    AffinityConfig,
+    DrainConfig,
+    HealthConfig,
+    OverloadConfig,
+    RetryConfig,
+    SipConfig,
+)
+from rmlb.config.rm_options import ClusterConfig, GvpConfig, RmConfig
+from rmlb.config.service import (
+    AdminConfig,
+    HeartbeatConfig,
+    LogConfig,
+    ReactionConfig,
+    SecurityConfig,
+    StateConfig,
+    TlsConfig,
+    TraceConfig,
+    VipConfig,
+)
+from rmlb.config.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One balancer's configuration, valid and complete."""
+
+    path: str
+    """The file it came from, as it was named."""
+    given: frozenset[str]
+    """Key paths that the file sets itself (`sip.listen`, `rm.1.weight`, `cluster.member`)."""
+    cluster: ClusterConfig
+    gvp: GvpConfig
+    rm: dict[int, RmConfig]
+    """The members by ID, in ascending order."""
+    sip: SipConfig
+    affinity: AffinityConfig
+    health: HealthConfig
+    retry: RetryConfig
+    overload: OverloadConfig
+    drain: DrainConfig
+    state: StateConfig
+    vip: VipConfig
+    heartbeat: HeartbeatConfig
+    tls: TlsConfig
+    trace: TraceConfig
+    security: SecurityConfig
+    log: LogConfig
+    admin: AdminConfig
+    reaction: tuple[ReactionConfig, ...]
+
+    @property
+    def virtual_addresses(self) -> tuple[VirtualAddress, ...]:
+        """The VIP and the addresses that move with it."""
+        return (self.cluster.virtual_address, *self.vip.addresses)
+
+    @property
+    def witness(self) -> str:
+        """The Redis URL of the lease record (HA-RULES 2); empty without a witness."""
+        if self.vip.witness == "none":
+            return ""
+        return self.vip.witness or (self.state.url if self.state.backend == "redis" else "")
+
+
+TABLES: dict[str, type[Table]] = {
+    "cluster": ClusterConfig,
+    "gvp": GvpConfig,
+    "sip": SipConfig,
+    "affinity": AffinityConfig,
+    "health": HealthConfig,
+    "retry": RetryConfig,
+    "overload": OverloadConfig,
+    "drain": DrainConfig,
+    "state": StateConfig,
+    "vip": VipConfig,
+    "heartbeat": HeartbeatConfig,
+    "tls": TlsConfig,
+    "trace": TraceConfig,
+    "security": SecurityConfig,
+    "log": LogConfig,
+    "admin": AdminConfig,
+}
+"""The tables that stand once. `[rm.N]` is RmConfig, `[[reaction]]` ReactionConfig."""
+
+TABLE_NAMES = (*list(TABLES)[:2], "rm", *list(TABLES)[2:], "reaction")
+"""Every table name, in the order of the reference file."""
