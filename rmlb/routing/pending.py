@@ -36,6 +36,8 @@ class PendingRequests:
         self.max_requests = max_requests
         self.timer_c_s = timer_c_s
         self.evicted = 0
+        self.unanswered = 0
+        """Entries without their final answer."""
         self._entries: OrderedDict[int, Remembered] = OrderedDict()
         self._expiry = ExpiryBuckets()
 
@@ -52,11 +54,13 @@ class PendingRequests:
             entry.member = member
             return
         while len(self._entries) >= self.max_requests:
-            self._entries.popitem(last=False)
+            _, oldest = self._entries.popitem(last=False)
+            self.unanswered -= not oldest.final
             self.evicted += 1
         lifetime = self.timer_c_s if method == b"INVITE" else COMPLETED_S
         entry = Remembered(member, method, now + lifetime, initial=initial)
         self._entries[key] = entry
+        self.unanswered += 1
         entry.look_at = self._expiry.put(key, entry.expires)
 
     def answered(self, key: int, status: int, now: float) -> Remembered | None:
@@ -66,6 +70,7 @@ class PendingRequests:
             return entry
         if status >= 200:
             entry.final = status
+            self.unanswered -= 1
             entry.expires = now + COMPLETED_S
             entry.look_at = self._expiry.put(key, entry.expires)
         elif status > 100 and entry.method == b"INVITE":
@@ -79,5 +84,6 @@ class PendingRequests:
                 continue
             if entry.expires <= now:
                 del self._entries[key]
+                self.unanswered -= not entry.final
             else:
                 entry.look_at = self._expiry.put(key, entry.expires)

@@ -280,7 +280,9 @@ def _remember(
         memory.bindings.bind_header(key, member.id, table.losses.number, now)
 
 
-def _record_route(request: Request, member: Member, listener: Listener, table: RoutingTable) -> bytes:  # fmt: skip
+def _record_route(
+    request: Request, member: Member, listener: Listener, table: RoutingTable
+) -> bytes:  # fmt: skip
     """Our Record-Route: two entries where transport, family or listener changes (RFC 5658)."""
     message = request.message
     mark = make_mark(table.keys, member.id, table.losses.number, message.call_id, message.from_tag)

@@ -166,7 +166,9 @@ def _signer(message: Message, via: Via, table: RoutingTable, memory: Memory) -> 
     return table.members.get(holder)
 
 
-def _learn(message: Message, branch: Branch, table: RoutingTable, memory: Memory, now: float) -> None:  # fmt: skip
+def _learn(
+    message: Message, branch: Branch, table: RoutingTable, memory: Memory, now: float
+) -> None:  # fmt: skip
     """What a verified response teaches of its dialog (SIP-RULES 3 and 6)."""
     status, method, bindings = message.status, message.cseq_method, memory.bindings
     entry = memory.pending.answered(branch.key, status, now)

@@ -61,9 +61,7 @@ class Router:
             return Drop(Kind.OTHER, Reason.TO_OURSELVES)
         if not origin.transport.is_stream and not data.strip(b"\r\n\x00"):
             return Absorb(Kind.OTHER, Reason.KEEPALIVE)
-        message = scan(
-            data, stream=origin.transport.is_stream, max_headers=self.table.max_headers
-        )  # fmt: skip
+        message = scan(data, max_headers=self.table.max_headers)
         if message.is_request:
             return route_request(message, origin, self.table, self.memory, now)
         return route_response(message, origin, self.table, self.memory, now)

@@ -28,6 +28,19 @@ class StreamFramer:
         """Double CRLFs swallowed since the caller last set it to 0; each wants one CRLF back."""
         self.error: SipError | None = None
         """Why the stream can no longer be framed; the connection has to be closed."""
+        self.unbounded = False
+        """The message at the front has no Content-Length: only silence or the end of the stream
+        ends it (RFC 2543; RFC 3261 18.3 makes the length a must)."""
+
+    @property
+    def broken(self) -> bool:
+        """`error` is set."""
+        return self.error is not None
+
+    @property
+    def is_waiting(self) -> bool:
+        """A message has begun and is not whole; half a keep-alive is none."""
+        return bool(self._buffer) and not _PING.startswith(self._buffer)
 
     @property
     def rest(self) -> bytes:
@@ -36,20 +49,30 @@ class StreamFramer:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take octets in, give whole messages out. Sets `error`, never raises."""
+        buffer = self._buffer
         if self.error is not None:
             return []
-        buffer = self._buffer
         buffer += data
         messages: list[bytes] = []
         while buffer and self.error is None:
-            if not self._whole and self._at_start_line():
+            if not self._whole and not self.unbounded and self._at_start_line():
                 self._find_end()
             if not self._whole or len(buffer) < self._whole:
                 break
             messages.append(bytes(buffer[: self._whole]))
             del buffer[: self._whole]
             self._whole = self._searched = 0
+        if self.unbounded and len(buffer) > self._max:
+            self.error = SipError(513, "message larger than the limit")
         return messages
+
+    def end_unbounded(self) -> bytes:
+        """The unbounded message, ended here; nothing after it can be framed."""
+        data = self.rest
+        self._buffer.clear()
+        self.unbounded = False
+        self.error = SipError(400, "octets after a message without Content-Length")
+        return data
 
     def _at_start_line(self) -> bool:
         """Swallow keep-alives and empty lines; True once something else stands in front."""
@@ -77,10 +100,11 @@ class StreamFramer:
                 self.error = SipError(513, "header larger than the limit")
             return
         lengths = _LENGTH.findall(buffer, 0, blank + 2)
-        if len(lengths) != 1:
-            self.error = SipError(
-                400, "more than one Content-Length" if lengths else "no Content-Length on a stream"
-            )
+        if not lengths:
+            self.unbounded = True
+            return
+        if len(lengths) > 1:
+            self.error = SipError(400, "more than one Content-Length")
             return
         digits = bytes(lengths[0]).replace(b"\r\n", b" ").strip(b" \t")
         if _DIGITS.match(digits) is None:

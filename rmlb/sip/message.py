@@ -173,11 +173,8 @@ class Message:
         return not self.to_tag and self.method not in (b"CANCEL", b"ACK")
 
 
-def scan(data: bytes, *, stream: bool = False, max_headers: int = 256) -> Message:
-    """Scan one whole message. `stream`: it came framed, so Content-Length is a must (18.3).
-
-    Octets after the body of a datagram are cut off (18.3). Raises SipError.
-    """
+def scan(data: bytes, *, max_headers: int = 256) -> Message:
+    """Scan one whole message. Octets after its body are cut off (18.3). Raises SipError."""
     skip = 0
     while data.startswith(b"\r\n", skip):  # 7.5: CRLFs before the start line are ignored
         skip += 2
@@ -185,7 +182,7 @@ def scan(data: bytes, *, stream: bool = False, max_headers: int = 256) -> Messag
     try:
         _scan_head(message, max_headers)
         _read_fields(message)
-        _cut_body(message, stream)
+        _cut_body(message)
     except SipError as error:
         error.partial = message
         raise
@@ -347,11 +344,9 @@ def _number(data: bytes, field: Field, name: str, *, most: int) -> int:
     return int(digits)
 
 
-def _cut_body(message: Message, stream: bool) -> None:
+def _cut_body(message: Message) -> None:
     length = message.content_length
     if length is None:
-        if stream:
-            raise SipError(400, "no Content-Length on a stream")
         return
     end = message.body_start + length
     if end > len(message.data):

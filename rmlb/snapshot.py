@@ -1,0 +1,112 @@
+"""The routing table made of configuration, health and the operator's will. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from rmlb.config import Config, HaMode
+from rmlb.routing.affinity import Memory
+from rmlb.routing.bindings import BindingLimits, Bindings
+from rmlb.routing.keys import Keyring, affinity_key
+from rmlb.routing.losses import LossLog
+from rmlb.routing.member import Health, Member
+from rmlb.routing.pending import PendingRequests
+from rmlb.routing.selection import Algorithm
+from rmlb.routing.table import Listener, RoutingTable
+from rmlb.sip.address import is_ip_literal
+from rmlb.sip.uri import canonical_host
+
+_WILDCARDS = ("0.0.0.0", "::")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a table is made of besides the configuration."""
+
+    members: Mapping[int, Member]
+    losses: LossLog
+    active: int | None
+    """The active member in active-standby mode."""
+    stopping: bool
+    """No new calls any more."""
+
+
+def make_listeners(config: Config) -> tuple[Listener, ...]:
+    """`[sip] listen` as sockets; each signs with `via-host`, else its own address or the VIP."""
+    vip = config.cluster.virtual_ip
+    return tuple(
+        Listener(
+            index=index,
+            transport=each.transport,
+            host=canonical_host(each.host.encode()),
+            port=each.port,
+            sent_by=config.sip.via_host or (vip if each.host in _WILDCARDS else each.host),
+        )
+        for index, each in enumerate(config.sip.listen)
+    )
+
+
+def make_memory(config: Config) -> Memory:
+    """Empty tables of the configured sizes."""
+    limits = BindingLimits(
+        max_bindings=config.affinity.max_bindings,
+        ttl_s=config.affinity.ttl_s,
+        idle_s=config.affinity.idle_s,
+        timer_c_s=config.retry.timer_c_s,
+    )
+    pending = PendingRequests(config.retry.max_requests, config.retry.timer_c_s)
+    return Memory(Bindings(limits), pending)
+
+
+def make_table(config: Config, keys: Keyring, instance: bytes, parts: Snapshot) -> RoutingTable:
+    """One routing snapshot."""
+    listeners = make_listeners(config)
+    own = {address.host for address in config.virtual_addresses}
+    own |= {x.host for x in listeners if x.host not in _WILDCARDS}
+    if config.sip.via_host:
+        own.add(config.sip.via_host)
+    members = parts.members
+    if parts.stopping:
+        members = {m.id: replace(m, weight=0) for m in members.values()}
+    return RoutingTable(
+        members=members,
+        listeners=listeners,
+        keys=keys,
+        affinity_key=affinity_key(config.affinity.hash_key or config.cluster.name),
+        instance=instance,
+        vips=frozenset(canonical_host(host.encode()) for host in own),
+        aliases=frozenset(_alias(text) for text in config.sip.aliases),
+        losses=parts.losses,
+        hotstandby=config.cluster.hotstandby,
+        active=parts.active,
+        algorithm=Algorithm(config.affinity.algorithm),
+        header_keys=tuple(key.lower().encode() for key in config.affinity.keys),
+        record_route=config.sip.record_route,
+        options_users=frozenset(user.encode() for user in config.sip.options_users),
+        trusted=config.security.trusted,
+        udp_size_limit=config.sip.udp_size_limit,
+        max_headers=config.sip.max_headers,
+    )
+
+
+def choose_active(
+    config: Config, members: Mapping[int, Member], now_active: int | None
+) -> int | None:
+    """Active-standby: who gets everything. The highest ID in service at start; no fail-back."""
+    if config.cluster.ha_mode is not HaMode.ACTIVE_STANDBY:
+        return None
+    current = members.get(now_active) if now_active is not None else None
+    if current is not None and not current.lost:
+        return now_active
+    serving = [m.id for m in members.values() if m.health is Health.IN_SERVICE and not m.lost]
+    return max(serving, default=now_active if now_active is not None else max(members))
+
+
+def _alias(text: str) -> tuple[str, int | None]:
+    if text.count(":") > 1 and not text.startswith("["):
+        return canonical_host(text.encode()), None
+    host, colon, port = text.rpartition(":")
+    if colon and port.isdigit() and not is_ip_literal(text):
+        return canonical_host(host.encode()), int(port)
+    return canonical_host(text.encode()), None

@@ -1,0 +1,287 @@
+"""Where sockets and router meet: what arrives is decided, what is decided leaves.
+
+Owns every socket of the packet path and the connections to members and callers, which are
+reused in both directions (RFC 3261 18.1.1, 18.2.2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rmlb.routing.counters import Counters
+from rmlb.routing.table import Listener
+from rmlb.routing.verdict import Destination, Forward, Origin, Reply, Verdict
+from rmlb.sip.address import Transport, is_ip_literal, is_unicast
+from rmlb.sip.message import SipError
+from rmlb.transport.names import NameCache
+from rmlb.transport.ports import PortShare, family_of, listening_socket
+from rmlb.transport.stream import Connection, StreamLimits
+from rmlb.transport.udp import UdpSocket
+
+FIRST_CHANNEL = 1024
+"""Connections are numbered from here; lower channel numbers are listeners."""
+
+MAX_WAITING = 1000
+"""Messages that wait for one connection to come up; more are dropped, counted."""
+
+
+class Engine(Protocol):
+    """What decides: the Python router or its compiled twin."""
+
+    counters: Counters
+
+    def receive(self, data: bytes, origin: Origin, now: float) -> Verdict: ...
+
+    def refuse(self, data: bytes, error: SipError, origin: Origin) -> Verdict: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeSettings:
+    """[sip] and [tls], as sockets need them."""
+
+    limits: StreamLimits = field(default_factory=StreamLimits)
+    receive_buffer: int = 4 * 2**20
+    send_buffer: int = 4 * 2**20
+    connect_timeout_s: float = 4.0
+    idle_timeout_s: float = 1800.0
+    max_connections: int = 4096
+    max_connections_per_source: int = 1024
+    balancer_id: int = 0
+    server_tls: ssl.SSLContext | None = None
+    client_tls: ssl.SSLContext | None = None
+    tls_names: dict[tuple[str, int], str] = field(default_factory=dict)
+    """Member address -> the name its certificate must carry."""
+
+
+Remote = tuple[Transport, str, int]
+
+
+class Exchange:
+    """All sockets of one balancer."""
+
+    def __init__(
+        self, engine: Engine, listeners: tuple[Listener, ...], settings: ExchangeSettings
+    ) -> None:
+        self.counters = engine.counters
+        self._engine = engine
+        self._listeners = listeners
+        self._settings = settings
+        self._ports = PortShare(settings.balancer_id)
+        self._names = NameCache()
+        self._udp: dict[int, UdpSocket] = {}
+        self._servers: list[asyncio.Server] = []
+        self._connections: dict[int, Connection] = {}
+        self._by_remote: dict[Remote, Connection] = {}
+        self._per_source: Counter[str] = Counter()
+        self._connecting: dict[Remote, list[bytes]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._next_channel = FIRST_CHANNEL
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    @property
+    def connections(self) -> Counter[str]:
+        """Open connections by transport."""
+        return Counter(c.sip_transport.value for c in self._connections.values())
+
+    async def start(self) -> None:
+        """Open every listener. Raises OSError with the listener named."""
+        for listener in self._listeners:
+            try:
+                await self._open(listener)
+            except OSError as error:
+                await self.stop()
+                where = f"{listener.transport}:{listener.host}:{listener.port}"
+                raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
+        self._sweep()
+
+    async def stop(self) -> None:
+        """Close listeners and connections; what is queued on a connection still leaves."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for udp in self._udp.values():
+            udp.close()
+        self._udp.clear()
+        for server in self._servers:
+            server.close()
+        for connection in list(self._connections.values()):
+            connection.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def send(self, to: Destination, data: bytes) -> None:
+        """Send octets where a verdict says, over a connection that is there or a new one."""
+        if not is_ip_literal(to.host):
+            self._keep(self._resolve_and_send(to, data), f"resolve {to.host}")
+        elif to.transport is Transport.UDP:
+            udp = self._udp.get(to.listener)
+            if udp is None:
+                self.counters.send_errors["no_socket"] += 1
+            else:
+                udp.send(data, to.host, to.port)
+        else:
+            self._send_stream(to, data)
+
+    # Hub: what connections and UDP sockets call
+
+    def receive(self, data: bytes, origin: Origin, now: float) -> None:
+        verdict = self._engine.receive(data, origin, now)
+        if isinstance(verdict, Forward | Reply):
+            self.send(verdict.to, verdict.data)
+
+    def refuse(self, data: bytes, error: SipError, origin: Origin) -> None:
+        verdict = self._engine.refuse(data, error, origin)
+        if isinstance(verdict, Reply):
+            self.send(verdict.to, verdict.data)
+
+    def opened(self, connection: Connection) -> bool:
+        source = connection.remote[0]
+        if connection.accepted and (
+            len(self._connections) >= self._settings.max_connections
+            or self._per_source[source] >= self._settings.max_connections_per_source
+        ):
+            return False
+        self._per_source[source] += 1
+        self._connections[connection.channel] = connection
+        self._by_remote[(connection.sip_transport, *connection.remote)] = connection
+        return True
+
+    def closed(self, connection: Connection) -> None:
+        if self._connections.pop(connection.channel, None) is None:
+            return
+        source = connection.remote[0]
+        self._per_source[source] -= 1
+        if not self._per_source[source]:
+            del self._per_source[source]
+        remote = (connection.sip_transport, *connection.remote)
+        if self._by_remote.get(remote) is connection:
+            del self._by_remote[remote]
+
+    # listeners
+
+    async def _open(self, listener: Listener) -> None:
+        settings = self._settings
+        if listener.transport is Transport.UDP:
+            self._udp[listener.index] = UdpSocket(
+                listener,
+                self.receive,
+                self.counters,
+                receive_buffer=settings.receive_buffer,
+                send_buffer=settings.send_buffer,
+            )
+            return
+        sock = listening_socket(listener, socket.SOCK_STREAM)
+        tls = settings.server_tls if listener.transport is Transport.TLS else None
+        server = await asyncio.get_running_loop().create_server(
+            self._factory(listener, accepted=True), sock=sock, ssl=tls, backlog=1024
+        )
+        self._servers.append(server)
+
+    def _factory(
+        self, listener: Listener, *, accepted: bool, transport: Transport | None = None
+    ) -> Callable[[], Connection]:
+        def make() -> Connection:
+            self._next_channel += 1
+            return Connection(
+                self,
+                self._next_channel,
+                transport or listener.transport,
+                listener.index,
+                self._settings.limits,
+                accepted=accepted,
+            )
+
+        return make
+
+    # connections that we make
+
+    def _send_stream(self, to: Destination, data: bytes) -> None:
+        connection = self._connections.get(to.channel) if to.channel else None
+        if connection is None:
+            remote = (to.transport, to.host, to.port)
+            connection = self._by_remote.get(remote)
+            if connection is None:
+                self._queue(remote, to, data)
+                return
+        connection.send(data)
+
+    def _queue(self, remote: Remote, to: Destination, data: bytes) -> None:
+        waiting = self._connecting.get(remote)
+        if waiting is None:
+            self._connecting[remote] = [data]
+            self._keep(self._connect(remote, to), f"connect {to.transport}:{to.host}:{to.port}")
+        elif len(waiting) < MAX_WAITING:
+            waiting.append(data)
+        else:
+            self.counters.send_errors["connect_queue_full"] += 1
+
+    async def _connect(self, remote: Remote, to: Destination) -> None:
+        """Connect and send what waits; what cannot be sent is counted."""
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout_s):
+                connection = await self._dial(to)
+        except (OSError, TimeoutError, ssl.SSLError) as error:
+            cause = "connect_timeout" if isinstance(error, TimeoutError) else "connect_failed"
+            self.counters.send_errors[cause] += len(self._connecting.pop(remote))
+            return
+        except asyncio.CancelledError:
+            self._connecting.pop(remote, None)
+            raise
+        for data in self._connecting.pop(remote):
+            connection.send(data)
+
+    async def _dial(self, to: Destination) -> Connection:
+        loop = asyncio.get_running_loop()
+        listener = self._listeners[to.listener]
+        sock = socket.socket(family_of(to.host), socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            self._ports.bind(sock, listener.host)
+            await loop.sock_connect(sock, (to.host, to.port))
+        except BaseException:
+            sock.close()
+            raise
+        tls = self._settings.client_tls if to.transport is Transport.TLS else None
+        if to.transport is Transport.TLS and tls is None:
+            sock.close()
+            raise ConnectionError("no [tls] settings for an outgoing TLS connection")
+        name = self._settings.tls_names.get((to.host, to.port), to.host) if tls else None
+        _, connection = await loop.create_connection(
+            self._factory(listener, accepted=False, transport=to.transport),
+            sock=sock,
+            ssl=tls,
+            server_hostname=name,
+        )
+        return connection
+
+    async def _resolve_and_send(self, to: Destination, data: bytes) -> None:
+        listener = self._listeners[to.listener]
+        host = await self._names.resolve(to.host, family_of(listener.host))
+        if host is None or not is_unicast(host):
+            self.counters.send_errors["name_not_resolved"] += 1
+        elif (host, to.port) in {(x.host, x.port) for x in self._listeners}:
+            self.counters.send_errors["to_ourselves"] += 1
+        else:
+            self.send(to._replace(host=host), data)
+
+    # housekeeping
+
+    def _keep(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _sweep(self) -> None:
+        """Every few seconds: close what has been idle too long."""
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - self._settings.idle_timeout_s
+        for connection in list(self._connections.values()):
+            if connection.used_at < oldest:
+                connection.close()
+        self._sweeper = loop.call_later(min(10.0, self._settings.idle_timeout_s), self._sweep)

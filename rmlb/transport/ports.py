@@ -1,0 +1,72 @@
+"""Sockets by which messages leave the virtual IP, made so that two balancers never collide."""
+
+from __future__ import annotations
+
+import random
+import socket
+from pathlib import Path
+
+from rmlb.routing.table import Listener
+
+_PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_TRIES = 16
+_SHARES = 4
+
+
+class PortShare:
+    """This balancer's share of the ephemeral ports.
+
+    After a takeover the new owner speaks from the same address: had it the same ports, a peer
+    could take its SYN for a stray packet of the old connection. `balancer_id` 0 (no peers):
+    the kernel picks.
+    """
+
+    def __init__(self, balancer_id: int) -> None:
+        self._range: range | None = None
+        if balancer_id:
+            low, high = (int(x) for x in _PORT_RANGE.read_text().split())
+            size = (high - low + 1) // _SHARES
+            first = low + (balancer_id - 1) % _SHARES * size
+            self._range = range(first, first + size)
+
+    def bind(self, sock: socket.socket, host: str) -> None:
+        """Bind to `host` and a free port of the share. Raises OSError if none is found."""
+        if self._range is None:
+            sock.bind((host, 0))
+            return
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                sock.bind((host, random.choice(self._range)))
+                return
+            except OSError:
+                if not tries_left:
+                    raise
+
+
+def family_of(host: str) -> socket.AddressFamily:
+    """AF_INET6 for an IPv6 literal, else AF_INET."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def listening_socket(listener: Listener, kind: socket.SocketKind) -> socket.socket:
+    """A bound, non-blocking socket for a listener.
+
+    IP_FREEBIND: it can be made before this host owns the virtual IP. IPv6 sockets take IPv6
+    alone, so that a v4 listener beside it is its own. Raises OSError (address in use, ...).
+    """
+    sock = socket.socket(family_of(listener.host), kind)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((listener.host, listener.port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+_IP_FREEBIND = 15  # <linux/in.h>; the socket module of Python 3.11 has no name for it
