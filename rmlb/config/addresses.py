@@ -126,7 +126,10 @@ def or_empty(kind: Kind, empty: object, meaning: str) -> Kind:
 
 
 def _read_alias(value: object) -> str:
-    found = read_host_port(read_text(value).strip(), 0)
+    given = read_text(value).strip()
+    if is_ip_literal(given):
+        return read_host(given)
+    found = read_host_port(given, 0)
     return str(found) if found.port else found.host
 
 

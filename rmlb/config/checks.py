@@ -268,12 +268,6 @@ def _peers_share_a_secret(config: Config) -> Iterator[Fault]:
         )
 
 
-@_looks_at("security")
-def _secret_once(config: Config) -> Iterator[Fault]:
-    if {"security.secret", "security.secret-file"} <= config.given:
-        yield Fault("security.secret-file", "security.secret is given, too", "one of the two")
-
-
 # -- TLS and admin --------------------------------------------------------------------------------
 
 
@@ -313,10 +307,10 @@ def _admin_safe(config: Config) -> Iterator[Fault]:
             )
     if admin.tls and not admin.certificate:
         yield Fault("admin.certificate", "is missing: tls is true", "a PEM file, here or in [tls]")
-    if "admin.certificate" in config.given:
+    if admin.certificate and not admin.tls:
+        yield Fault("admin.tls", "is off: there is a certificate", "true")
+    if admin.certificate != config.tls.certificate:
         yield from _pair("admin", admin.certificate, admin.key)
-        if not admin.tls:
-            yield Fault("admin.tls", "is off: there is a certificate", "true")
 
 
 def _pair(table: str, certificate: str, key: str) -> Iterator[Fault]:

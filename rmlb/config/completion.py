@@ -20,7 +20,9 @@ from rmlb.config.table import Table
 LARGEST_SECRETS = 2**16
 """Octets of a secrets file: more than a thousand secrets."""
 
-SECRETS_ALLOWED = f"a readable file with one secret of at least {LEAST_SECRET} characters a line"
+SECRETS_ALLOWED = (
+    f"alone, a readable file with one secret of at least {LEAST_SECRET} characters a line"
+)
 
 T = TypeVar("T", bound=Table)
 
@@ -33,6 +35,8 @@ def complete(
     config = _with_paths(config)
     if config.security.secret_file and "security" not in bad:
         try:
+            if config.security.secrets:
+                raise Wrong("security.secret is given, too")
             secrets = _secrets(config.security.secret_file)
             config = replace(config, security=_set(config.security, secrets=secrets))
         except Wrong as wrong:

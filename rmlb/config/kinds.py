@@ -47,7 +47,7 @@ class Kind:
         except Wrong as wrong:
             return wrong.faults or (Fault("", str(wrong), self.allowed),)
         except (ValueError, OverflowError):
-            return (Fault("", f"{describe(value)} is not accepted", self.allowed),)
+            return (Fault("", "the value is not accepted", self.allowed),)
         return ()
 
     def __get_pydantic_core_schema__(

@@ -15,12 +15,15 @@ def pair(certificate: str, key: str) -> Iterator[tuple[str, str]]:
     if unreadable:
         yield from unreadable.items()
         return
+    if _is_encrypted(key):
+        yield "key", f"{key} is encrypted"
+        return
     try:
         # A password that is no password: OpenSSL would ask for one on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="-")
     except ssl.SSLError as error:
         reason = (error.reason or "it is no PEM").lower().replace("_", " ")
-        name = "key" if "key" in reason or "decrypt" in reason else "certificate"
+        name = "key" if "key" in reason else "certificate"
         yield name, f"{certificate} with key {key} cannot be used: {reason}"
     except (OSError, ValueError) as error:
         yield "certificate", f"{certificate} cannot be used: {error}"
@@ -44,6 +47,12 @@ def ciphers_known(ciphers: str) -> bool:
     except ssl.SSLError:
         return False
     return True
+
+
+def _is_encrypted(path: str) -> bool:
+    """True for a PEM key with a password, in the old form or in PKCS 8."""
+    with open(path, "rb") as file:
+        return b"ENCRYPTED" in file.read(2**16)
 
 
 def _unreadable(path: str) -> str:

@@ -44,14 +44,16 @@ def _read_store_url(value: object) -> str:
     shown = describe(mask_password(given))
     if not found or scheme.lower() not in _SCHEMES or not given.isprintable() or " " in given:
         raise Wrong(f"{shown} is not a state URL")
-    parts = urlsplit(url)  # ValueError: unbalanced brackets
+    try:
+        parts, hosts = urlsplit(url), store_hosts(url)
+    except ValueError:  # its message may hold a part of the password
+        raise Wrong(f"{shown} names no server: it needs host or host:port") from None
     path = parts.path.strip("/").split("/") if parts.path.strip("/") else []
     kind = backend(url)
     if kind == "memory":
         if rest:
             raise Wrong(f"{shown} has something after memory://")
         return url
-    hosts = store_hosts(url)
     if not hosts or (kind == "redis" and len(hosts) > 1):
         raise Wrong(f"{shown} must name {'one server' if kind == 'redis' else 'a server'}")
     if kind == "sentinel" and not (path and path[0] and not path[0].isdigit()):

@@ -33,9 +33,12 @@ def read(text: str) -> tuple[dict[str, Any] | None, list[Fault]]:
             place = _place(str(error), lines)
             fix = correction(lines[place.line - 1])
             faults.append(_fault(str(error), place, lines, fix))
-            if fix is None:
+            if fix:
+                lines[place.line - 1] = fix.line
+            elif str(error).startswith(_TWICE) and is_toml(lines[place.line - 1]):
+                lines[place.line - 1] = ""
+            else:
                 return None, faults
-            lines[place.line - 1] = fix.line
     return None, faults
 
 
@@ -61,32 +64,40 @@ def correction(line: str) -> Correction | None:
     """The line with its value quoted, or another slip mended; None if that makes no TOML."""
     if line.lstrip().startswith(";"):
         return Correction(line.replace(";", "#", 1), "a comment begins with #")
-    if not (found := _LINE.fullmatch(line)):
+    found = _LINE.fullmatch(line)
+    if not found or is_toml(line) or not found["value"].isprintable():
         return None
-    value, why = _mended(found["value"].strip())
+    if not (mended := _mended(found["value"].strip())):
+        return None
+    value, why = mended
     comment = f"  {found['comment']}" if found["comment"] else ""
     fixed = f"{found['indent']}{found['key']}{found['equals'].rstrip()} {value}{comment}"
-    return Correction(fixed, why) if fixed != line and _is_toml(fixed) else None
+    return Correction(fixed, why) if is_toml(fixed) else None
 
 
-def _mended(value: str) -> tuple[str, str]:
-    """A value that is no TOML, as TOML, and what was wrong with it."""
+def _mended(value: str) -> tuple[str, str] | None:
+    """A value that is no TOML, as TOML, and what was wrong with it; None for no idea."""
     if not value:
         return '""', "the value is missing"
+    if value.startswith(('"""', "'''")):  # it may end on another line
+        return None
     if value.lower() in ("true", "false"):
         return value.lower(), "true and false are written in small letters"
     straight = value.translate(_CURLY)
-    if straight != value and _is_toml(f"x = {straight}"):
+    if straight != value and is_toml(f"x = {straight}"):
         return straight, "quotes are straight in TOML"
     if value[0] in "\"'":
         inner = value.strip("\"'")
-        if len(value) < 2 or value[-1] != value[0]:
-            return quoted(inner), "a quote is not closed"
-        return quoted(inner), "a backslash needs single quotes"
+        closed = len(value) > 1 and value[-1] == value[0]
+        return quoted(inner), (
+            "a backslash needs single quotes" if closed else "a quote is not closed"
+        )
     if value[0] == "[" and value[-1] == "]":
         parts = [part.strip() for part in value[1:-1].split(",")]
-        mended = [part if _is_toml(f"x = {part}") else quoted(part) for part in parts if part]
+        mended = [part if is_toml(f"x = {part}") else quoted(part) for part in parts if part]
         return f"[{', '.join(mended)}]", "text needs quotes"
+    if value[0] in "[{":  # it may end on another line
+        return None
     return quoted(value), "text needs quotes"
 
 
@@ -97,7 +108,8 @@ def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _is_toml(line: str) -> bool:
+def is_toml(line: str) -> bool:
+    """True if the line is TOML by itself."""
     try:
         tomllib.loads(line)
     except (ValueError, RecursionError):
@@ -136,10 +148,12 @@ def _key_path(line: int, lines: list[str]) -> str:
     return f"{table}.{key[1]}".strip(".").lower()
 
 
+_TWICE = "Cannot overwrite a value"
+
 _READABLE = (
     ("Expected newline or end of document", "something follows the value"),
     ("Invalid value", "this is no TOML value"),
-    ("Cannot overwrite a value", "the key is given twice"),
+    (_TWICE, "the key is given twice"),
     ("Cannot declare", "the table is given twice"),
     ("Cannot mutate immutable", "the table was closed by { } above"),
     ("Cannot redefine", "the key is given twice"),
