@@ -10,7 +10,7 @@ None. One `Tracker` per member.
     out of service   rise answers in a row, the last a 5xx       refusing
     in service       a failure, or a hint                        suspect
     suspect          a good answer                               in service
-    suspect          fall failures; unreachable once more        out of service
+    suspect          fall failures; unreachable                  out of service
     in, suspect      a 5xx or 6xx                                refusing
     refusing         rise good answers, Retry-After over         in service
     refusing         fall failures                               out of service
@@ -38,6 +38,15 @@ MAX_RETRY_AFTER_S: Final = 300
 """The longest Retry-After that is believed. Probes go on and renew it; a member that
 writes a day by mistake must not stay away for a day."""
 
+REPEAT_S: Final = 0.5
+"""T1: when a probe over UDP is sent again (RFC 3261 17.1.2)."""
+
+CONFIRMING_REPEATS: Final = 4
+"""Sendings of a confirming probe, `suspect_interval_s` apart, before it has failed. With 100 ms
+a silent member is found out 0.4 s after a caller's first retransmission (T1, 0.5 s) raised the
+suspicion: within the second that calls in set-up have. Four datagrams are not all lost by
+chance."""
+
 _PROXIED_TIMEOUT: Final = 408
 """The one 4xx that says nobody answered (RFC 3261 21.4.9)."""
 
@@ -47,7 +56,7 @@ class HealthSettings(Protocol):
 
     @property
     def interval_s(self) -> float:
-        """From one probe to the next while all is well."""
+        """From the start of one probe to the next while all is well."""
 
     @property
     def suspect_interval_s(self) -> float:
@@ -116,6 +125,15 @@ class Transition:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class ProbePlan:
+    """The next probe: when (monotonic), how long it waits, when UDP repeats it (seconds)."""
+
+    at: float
+    timeout_s: float
+    repeat_s: float
+
+
 class Tracker:
     """The health of one member, fed with results and hints, asked for state and next probe."""
 
@@ -154,11 +172,14 @@ class Tracker:
         return change
 
     def on_refused(self, now: float) -> Transition | None:
-        """The kernel refused a message to the member (ICMP, RST): probe it at once."""
+        """The kernel refused a message to the member (ICMP, RST): probe it at once.
+
+        Counts as the first failure, so that with `fall` 2 one failed probe confirms it.
+        """
         return self._suspected(now, "a message to it was refused")
 
     def on_unanswered(self, now: float) -> Transition | None:
-        """A call's request stays without any response: probe it at once.
+        """A call's request stays without any response: as `on_refused`.
 
         Believed only when no probe was answered within the last confirming interval, so a
         member that answers probes and ignores one caller does not flap.
@@ -167,9 +188,14 @@ class Tracker:
             return None
         return self._suspected(now, "requests to it stay unanswered")
 
-    def next_probe_at(self, now: float) -> float:
-        """When the next probe is due, never before `now`."""
-        return now if self._due_at is None else max(now, self._due_at)
+    def next_probe(self, now: float) -> ProbePlan:
+        """The next probe, due at `now` or later; shorter and denser while suspect."""
+        at = now if self._due_at is None else max(now, self._due_at)
+        settings = self._settings
+        if self.health is Health.SUSPECT:
+            repeat = settings.suspect_interval_s
+            return ProbePlan(at, min(settings.timeout_s, CONFIRMING_REPEATS * repeat), repeat)
+        return ProbePlan(at, settings.timeout_s, REPEAT_S)
 
     def weight(self, now: float) -> int:
         """Its share of new calls: ramps from a tenth to 100 over the slow start."""
@@ -230,6 +256,7 @@ class Tracker:
     def _suspected(self, now: float, why: str) -> Transition | None:
         if self.health is not Health.IN_SERVICE:
             return None
+        self._failures += 1
         self._due_at = now
         return self._become(Health.SUSPECT, now, why)
 

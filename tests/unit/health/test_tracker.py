@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from rmlb.health.tracker import Failure, ProbeResult, Tracker
+from rmlb.health.tracker import Failure, ProbePlan, ProbeResult, Tracker
 from rmlb.routing.member import Health
 
 
@@ -129,7 +129,7 @@ def test_an_absurd_retry_after_is_cut() -> None:
 
 class TestNextProbe:
     def test_the_first_is_due_at_once(self) -> None:
-        assert Tracker(Settings()).next_probe_at(7.0) == 7.0
+        assert Tracker(Settings()).next_probe(7.0) == ProbePlan(7.0, 1.0, 0.5)
 
     @pytest.mark.parametrize(
         ("results", "interval"),
@@ -147,14 +147,29 @@ class TestNextProbe:
         tracker = Tracker(Settings())
         run(tracker, results, start=0.0)
         last = len(results.split()) - 1
-        assert tracker.next_probe_at(last) == last + interval
+        assert tracker.next_probe(last).at == last + interval
 
     def test_counts_from_the_sending_and_never_lies_in_the_past(self) -> None:
         tracker = Tracker(Settings(interval_s=5.0, timeout_s=1.0))
         tracker.on_probe(ProbeResult(10.0, 10.2, status=200))
-        assert tracker.next_probe_at(10.2) == 15.0
+        assert tracker.next_probe(10.2).at == 15.0
         tracker.on_probe(ProbeResult(15.0, 16.0, failure=Failure.SILENT))
-        assert tracker.next_probe_at(16.0) == 16.0
+        assert tracker.next_probe(16.0).at == 16.0
+
+    @pytest.mark.parametrize(
+        ("interval", "timeout", "plan"),
+        [
+            (0.1, 1.0, ProbePlan(0.1, 0.4, 0.1)),
+            (0.5, 1.0, ProbePlan(0.5, 1.0, 0.5)),
+        ],
+    )
+    def test_a_confirming_probe_is_shorter_and_repeated_faster(
+        self, interval: float, timeout: float, plan: ProbePlan
+    ) -> None:
+        tracker = Tracker(Settings(suspect_interval_s=interval, timeout_s=timeout))
+        tracker.on_probe(result("200", -5.0))
+        tracker.on_probe(result("-", 0.0))
+        assert tracker.next_probe(0.0) == plan
 
 
 class TestHints:
@@ -164,8 +179,17 @@ class TestHints:
         change = tracker.on_refused(1.0)
         assert change is not None
         assert tracker.health is Health.SUSPECT
-        assert tracker.next_probe_at(1.0) == 1.0
+        assert tracker.next_probe(1.0).at == 1.0
         assert run(tracker, "x", start=1.0) == [Health.OUT_OF_SERVICE]
+
+    @pytest.mark.parametrize(("fall", "needed"), [(1, 1), (2, 1), (3, 2)])
+    def test_it_counts_as_a_failure_but_never_alone(self, fall: int, needed: int) -> None:
+        tracker = Tracker(Settings(fall=fall))
+        run(tracker, "200", start=0.0)
+        assert tracker.on_unanswered(1.0) is not None
+        assert tracker.health is Health.SUSPECT
+        states = run(tracker, "- " * needed, start=1.0)
+        assert states.index(Health.OUT_OF_SERVICE) == needed - 1
 
     def test_one_good_probe_clears_it(self) -> None:
         tracker = Tracker(Settings())
