@@ -458,7 +458,7 @@ async def test_with_a_tracker_a_killed_member_goes_and_comes_back() -> None:
     assert tracker.on_refused(hinted) is not None
     prober.wake(1)
     assert await until(Health.OUT_OF_SERVICE) - hinted < 0.1  # not a whole interval
-    again = await UdpMember.at(lambda request: [respond(request)], port=member.port)
+    await UdpMember.at(lambda request: [respond(request)], port=member.port)
     await until(Health.IN_SERVICE)
     assert [health for health, _ in changes] == [
         Health.IN_SERVICE,
