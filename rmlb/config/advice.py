@@ -32,6 +32,7 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet("gvp", "network interfaces are not watched"),
     NotYet("retry", "an unanswered request is not sent again elsewhere"),
     NotYet("overload", "members have no limits"),
+    NotYet("drain.member-limit", "a draining member that keeps calls is not reported"),
     NotYet("state.url", "session state stays in the memory of this balancer"),
     NotYet("vip", "the virtual IP is neither added, watched nor moved"),
     NotYet("heartbeat", "the balancers do not know of each other"),

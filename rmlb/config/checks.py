@@ -18,10 +18,12 @@ from rmlb.config.schema import Config
 from rmlb.config.service import VipProvider
 from rmlb.sip.address import SipAddress, Transport, is_ip_literal
 
+Run = Callable[[Config], Iterable[Fault]]
+
 
 class _Check(NamedTuple):
     tables: frozenset[str]
-    run: Callable[[Config], Iterable[Fault]]
+    run: Run
 
 
 _CHECKS: list[_Check] = []
@@ -32,12 +34,8 @@ def cross_check(config: Config, bad: Set[str]) -> list[Fault]:
     return [fault for check in _CHECKS if not check.tables & bad for fault in check.run(config)]
 
 
-def _looks_at(
-    *tables: str,
-) -> Callable[[Callable[[Config], Iterable[Fault]]], Callable[[Config], Iterable[Fault]]]:
-    def register(
-        run: Callable[[Config], Iterable[Fault]],
-    ) -> Callable[[Config], Iterable[Fault]]:
+def _looks_at(*tables: str) -> Callable[[Run], Run]:
+    def register(run: Run) -> Run:
         _CHECKS.append(_Check(frozenset(tables), run))
         return run
 

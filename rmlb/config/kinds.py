@@ -34,7 +34,7 @@ def _as_is(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of value. `read` raises ValueError; `show` gives back something TOML can hold."""
+    """One kind of value. `read` raises Wrong; `show` gives back something TOML can hold."""
 
     allowed: str
     read: Callable[[Any], Any]
@@ -46,8 +46,6 @@ class Kind:
             self.read(value)
         except Wrong as wrong:
             return wrong.faults or (Fault("", str(wrong), self.allowed),)
-        except (ValueError, OverflowError):
-            return (Fault("", "the value is not accepted", self.allowed),)
         return ()
 
     def __get_pydantic_core_schema__(

@@ -21,12 +21,10 @@ def pair(certificate: str, key: str) -> Iterator[tuple[str, str]]:
     try:
         # A password that is no password: OpenSSL would ask for one on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="-")
-    except ssl.SSLError as error:
-        reason = (error.reason or "it is no PEM").lower().replace("_", " ")
+    except OSError as error:  # ssl.SSLError is one
+        reason = (getattr(error, "reason", None) or "no PEM").lower().replace("_", " ")
         name = "key" if "key" in reason else "certificate"
         yield name, f"{certificate} with key {key} cannot be used: {reason}"
-    except (OSError, ValueError) as error:
-        yield "certificate", f"{certificate} cannot be used: {error}"
 
 
 def authorities(path: str) -> str:
@@ -35,7 +33,7 @@ def authorities(path: str) -> str:
         return why
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except (OSError, ValueError):  # ssl.SSLError is an OSError
+    except OSError:  # ssl.SSLError is one
         return f"{path} holds no certificates"
     return ""
 

@@ -27,6 +27,9 @@ REFUSED: list[tuple[dict[str, str], str, str]] = [
      "sip.record-route", "bridging from tcp:10.99.0.100:5060 to member 2"),
     ({"sip": 'record-route = false\nlisten = "udp:[2001:db8::9]:5060"'},
      "sip.record-route", "bridging from udp:[2001:db8::9]:5060 to member 1"),
+    ({"sip": 'record-route = false\nlisten = ["udp:5060", "tls:5061"]',
+      "tls": 'certificate = "CERT"'},
+     "sip.record-route", "false does not go together with the TLS listener tls:10.99.0.100:5061"),
     # ports
     ({"sip": 'listen = ["tcp:5061", "tls:5061"]', "tls": 'certificate = "CERT"'},
      "sip.listen", "TCP and TLS cannot share 10.99.0.100:5061"),

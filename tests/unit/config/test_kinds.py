@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -162,6 +163,11 @@ def test_refused(kind: Kind, given: object, message: str) -> None:
     assert fault.allowed
 
 
+def test_a_secret_is_text() -> None:
+    (fault,) = hidden_text("long text", shortest=16).faults(1234567890123456)
+    assert fault.message == "the value is not text in quotes"
+
+
 def test_every_bad_item_is_reported_with_its_place() -> None:
     faults = listed(number(1, 3)).faults([0, 1, "x"])
     assert [(fault.key, fault.message) for fault in faults] == [
@@ -192,6 +198,7 @@ def test_a_secret_is_never_repeated(secret: str) -> None:
         (1.5, "1.5"),
         pytest.param(16**5000, "a very large number", id="5000 digits"),
         ({}, "a table"),
+        (date(2024, 2, 29), "the date or time 2024-02-29"),
         ([], "a list"),
     ],
 )

@@ -355,6 +355,7 @@ def test_an_error_names_key_and_what_is_allowed(
             "no closing",
         ),
         (site() + '\n[[reaction]]\non = "x"\ncommand = []', "reaction[0].command", "no program"),
+        (site() + '\n[[reaction]]\non = "x"\ncommand = 1', "reaction[0].command", "not a command"),
         ("reaction = [1]\n" + site(), "reaction[0]", "1 stands where a table belongs"),
         ("", "", "empty"),
         ("# nothing\n\n", "", "empty"),
