@@ -21,6 +21,7 @@ import asyncio
 import collections
 import collections.abc
 import importlib
+import os
 import re
 import types
 import warnings
@@ -130,7 +131,9 @@ class UdpWire:
             protocol = await application.create_connection(_Udp, (self.host, self.port), None)
         except OSError as error:
             place = f"udp:{bracketed(self.host)}:{self.port}"
-            raise WireError(f"cannot listen on {place}: {error.strerror or error}") from error
+            raise WireError(
+                f"cannot listen on {place}: {os.strerror(error.errno or 0).lower()}"
+            ) from error
         self._socket = protocol.transport
         self.port = protocol.transport.get_extra_info("sockname")[1]
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from rmlb.sim.dialog import Dialog, contact, via
 from rmlb.sim.sip_text import SDP, SipText, member_of, request
-from rmlb.sim.tally import CallTally
+from rmlb.sim.tally import CallRecord, CallTally
 from rmlb.sim.user_agent import NoAnswerError, UserAgent
 from rmlb.sip.address import SipAddress, bracketed
 
@@ -50,30 +50,31 @@ class Call:
     ) -> None:
         self.call_id = f"{secrets.token_hex(10)}@{bracketed(address.host)}"
         self.tag = secrets.token_hex(6)
-        self.ended_by_other = False
+        self.member: int | None = None
+        """Who answered the INVITE."""
         self._agent = agent
         self._plan = plan
         self._address = address
         self._tally = tally
         self._stopping = stopping
         self._dialogs: dict[str, Dialog] = {}
+        self._misrouted = 0
         self._over = asyncio.Event()
 
-    async def run(self) -> None:
-        """Make the call and tally how it went; never raises for what went wrong in it."""
-        self._tally.placed += 1
+    async def run(self) -> CallRecord:
+        """Make the call and say how it went; never raises for what went wrong in it."""
+        loop = asyncio.get_running_loop()
+        started_at = loop.time()
+        failure = None
         try:
             await self._make()
         except CallFailedError as error:
-            self._tally.failed += 1
-            self._tally.reasons[str(error)] += 1
-        else:
-            self._tally.completed += 1
-            self._tally.hung_up += self.ended_by_other
+            failure = str(error)
+        return CallRecord(started_at, loop.time(), self.member, failure, self._misrouted)
 
     def other_hung_up(self) -> None:
         """A BYE has come (and been answered)."""
-        self.ended_by_other = True
+        self._tally.hung_up += not self._over.is_set()
         self._over.set()
 
     def further_2xx(self, invite: SipText, answer: SipText) -> None:
@@ -98,9 +99,9 @@ class Call:
         answer = await self._ask(invite, self._plan.target)
         self._tally.setup_s.append(loop.time() - started)
         dialog = self._enter(invite, answer)
-        member = _answering(answer)
-        if member is not None:
-            self._tally.members[member] += 1
+        self.member = _answering(answer)
+        if self.member is not None:
+            self._tally.members[self.member] += 1
         await self._hold(self._plan.hold_s / 2)
         if self._plan.reinvite and not self._over.is_set() and not self._stopping.is_set():
             await self._reinvite(dialog)
@@ -152,7 +153,7 @@ class Call:
         named = member_of(answer.to_tag)
         answering = _answering(answer)
         if None not in (named, answering) and named != answering:
-            self._tally.misrouted += 1
+            self._misrouted += 1
 
     def _enter(self, invite: SipText, answer: SipText) -> Dialog:
         """The dialog of a 2xx, acknowledged."""

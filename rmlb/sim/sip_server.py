@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rmlb.sim.aiosip_adapter import UdpWire
 from rmlb.sim.call import Call, CallPlan
 from rmlb.sim.sip_text import SipText
-from rmlb.sim.tally import CallTally
+from rmlb.sim.tally import CallRecord, CallTally
 from rmlb.sim.tcp import TcpWire
 from rmlb.sim.user_agent import T1_S, ServerTransaction, UserAgent
 from rmlb.sim.wire import Wire
@@ -46,6 +46,8 @@ class SimulatedSipServer:
         self.rate = rate
         self.calls = calls
         self.tally = CallTally()
+        self.on_end: Callable[[CallRecord], None] | None = None
+        """Told of every call that is over."""
         self.agent = UserAgent(wires, self, t1_s=t1_s)
         self._under_way: dict[str, Call] = {}
         self._stopping = asyncio.Event()
@@ -78,13 +80,17 @@ class SimulatedSipServer:
             if await self._stopped_within(started + placed / self.rate - loop.time()):
                 return
             placed += 1
+            self.tally.placed += 1
             call = Call(self.agent, self.plan, self.address, self.tally, self._stopping)
             self._under_way[call.call_id] = call
             group.create_task(self._follow(call), name=f"call {call.call_id}")
 
     async def _follow(self, call: Call) -> None:
-        await call.run()
+        record = await call.run()
         del self._under_way[call.call_id]
+        self.tally.add(record)
+        if self.on_end is not None:
+            self.on_end(record)
 
     async def _stopped_within(self, seconds: float) -> bool:
         if seconds <= 0:

@@ -9,6 +9,20 @@ from typing import Final
 QUANTILES: Final = (0.5, 0.95, 0.99, 1.0)
 
 
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One call that is over. Times are the event loop's, in seconds."""
+
+    started_at: float
+    ended_at: float
+    member: int | None
+    """Who answered it; None if nobody did."""
+    failure: str | None
+    """Why it failed; None if it was completed."""
+    misrouted: int
+    """Answers in its dialog by a member that the To tag does not name."""
+
+
 @dataclass(slots=True)
 class CallTally:
     """What became of the calls."""
@@ -28,6 +42,15 @@ class CallTally:
     """Calls by the member that answered."""
     setup_s: list[float] = field(default_factory=list)
     """INVITE to 200 of each answered call, seconds."""
+
+    def add(self, record: CallRecord) -> None:
+        """Count a call that is over."""
+        self.misrouted += record.misrouted
+        if record.failure is None:
+            self.completed += 1
+        else:
+            self.failed += 1
+            self.reasons[record.failure] += 1
 
     @property
     def under_way(self) -> int:

@@ -7,6 +7,7 @@ on the connection of its request). Owns the connections; knows nothing of transa
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import cast
 
 from rmlb.sim.sip_text import SipText
@@ -44,8 +45,7 @@ class TcpWire:
             )
         except OSError as error:
             place = f"tcp:{bracketed(self.host)}:{self.port}"
-            reason = (error.strerror or str(error)).rpartition(": ")[2]
-            raise WireError(f"cannot listen on {place}: {reason}") from error
+            raise WireError(f"cannot listen on {place}: {_why(error)}") from error
         self.port = self._server.sockets[0].getsockname()[1]
 
     def send(self, message: SipText, to: Peer) -> None:
@@ -83,7 +83,7 @@ class TcpWire:
             self._unreachable(to, "connection timed out")
         except OSError as error:
             del self._opening[to]
-            self._unreachable(to, (error.strerror or str(error)).lower())
+            self._unreachable(to, _why(error))
 
     def _opened(self, peer: Peer, connection: _Connection) -> None:
         self._connections[peer] = connection
@@ -141,6 +141,11 @@ class _Connection(asyncio.Protocol):
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
+
+
+def _why(error: OSError) -> str:
+    """The cause without the address that asyncio adds to it."""
+    return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
 def _text(message: Message) -> SipText:

@@ -19,6 +19,7 @@ from rig_process import (
     free_port,
     free_ports,
     is_bound,
+    until,
     wait_until,
 )
 from rig_sipp import SCENARIOS, Sipp, SippResult, assert_all_succeeded
@@ -32,6 +33,7 @@ __all__ = [
     "free_port",
     "free_ports",
     "wait_until",
+    "until",
     "is_bound",
     "Process",
     "Metrics",
