@@ -1,1 +1,240 @@
+"""The `rmlb` command: names, options and exit codes. Thin: each command hands over at once.
 
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 130 interrupted. Errors are one line
+on stderr, never a traceback. What a command needs is imported when it runs, so that
+`rmlb status` starts in a moment.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rmlb import __version__
+from rmlb.cli.failure import CliError
+
+if TYPE_CHECKING:
+    from rmlb.cli.client import ApiClient
+
+app = typer.Typer(
+    name="rmlb",
+    help="A SIP load balancer for a pair of Genesys GVP Resource Managers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The TOML file.")]
+MemberId = Annotated[int, typer.Argument(metavar="N", help="The member's ID.")]
+Api = Annotated[
+    str,
+    typer.Option(
+        "--api",
+        envvar="RMLB_API",
+        metavar="URL",
+        help="Admin API of the running balancer.",
+    ),
+]
+Token = Annotated[
+    str,
+    typer.Option(
+        "--token",
+        envvar="RMLB_TOKEN",
+        metavar="TOKEN",
+        help="[admin] token; better in the environment, where ps does not show it.",
+        show_default=False,
+    ),
+]
+CaFile = Annotated[
+    str,
+    typer.Option(
+        "--ca-file",
+        envvar="RMLB_CA_FILE",
+        metavar="FILE",
+        help="PEM file of the authority that signed the API's certificate.",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print what the API answers.")]
+
+DEFAULT_API = "http://127.0.0.1:8560"
+
+_PASS_ON = {
+    "ignore_unknown_options": True,
+    "allow_extra_args": True,
+    "allow_interspersed_args": False,
+    "help_option_names": [],
+}
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            app(prog_name="rmlb")
+        finally:
+            sys.stdout.flush()
+    except CliError as error:
+        print(f"rmlb: {error}", file=sys.stderr)
+        sys.exit(error.code)
+    except BrokenPipeError:
+        # Whoever read our output has gone; keep the interpreter from flushing into the void.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"rmlb {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="As `version`."),
+    ] = False,
+) -> None:
+    """A SIP load balancer for a pair of Genesys GVP Resource Managers."""
+
+
+@app.command()
+def run(config: ConfigFile) -> None:
+    """Run a balancer in the foreground: SIGTERM drains and stops it, SIGHUP reloads."""
+    from rmlb.cli.balancer import run_balancer
+
+    raise typer.Exit(run_balancer(config))
+
+
+@app.command()
+def check(config: ConfigFile) -> None:
+    """Validate a configuration; print what is in effect, and warnings."""
+    from rmlb.cli.balancer import check_config
+
+    raise typer.Exit(check_config(config))
+
+
+@app.command()
+def status(
+    api: Api = DEFAULT_API, token: Token = "", ca_file: CaFile = "", as_json: AsJson = False
+) -> None:
+    """Show the running balancer: virtual IP, members, messages."""
+    from rmlb.cli.asking import show_status
+
+    show_status(_client(api, token, ca_file), as_json)
+
+
+@app.command()
+def members(
+    api: Api = DEFAULT_API, token: Token = "", ca_file: CaFile = "", as_json: AsJson = False
+) -> None:
+    """List the members: health, operator state, calls."""
+    from rmlb.cli.asking import show_members
+
+    show_members(_client(api, token, ca_file), as_json)
+
+
+@app.command()
+def enable(
+    member: MemberId,
+    api: Api = DEFAULT_API,
+    token: Token = "",
+    ca_file: CaFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Let a member take new calls again."""
+    _set(member, "enabled", api, token, ca_file, as_json)
+
+
+@app.command()
+def drain(
+    member: MemberId,
+    api: Api = DEFAULT_API,
+    token: Token = "",
+    ca_file: CaFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Give a member no new calls; its calls go on until they end."""
+    _set(member, "draining", api, token, ca_file, as_json)
+
+
+@app.command()
+def disable(
+    member: MemberId,
+    api: Api = DEFAULT_API,
+    token: Token = "",
+    ca_file: CaFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Take a member away at once: its calls belong to the other one from now on."""
+    _set(member, "disabled", api, token, ca_file, as_json)
+
+
+@app.command()
+def calls(
+    call_id: Annotated[
+        str | None, typer.Option("--call-id", metavar="CALL-ID", help="Find this call.")
+    ] = None,
+    api: Api = DEFAULT_API,
+    token: Token = "",
+    ca_file: CaFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Say how many calls there are, or where one is."""
+    from rmlb.cli.asking import show_calls
+
+    show_calls(_client(api, token, ca_file), call_id, as_json)
+
+
+@app.command()
+def events(
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more.")] = False,
+    api: Api = DEFAULT_API,
+    token: Token = "",
+    ca_file: CaFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show what has happened; with --json one object a line."""
+    from rmlb.cli.asking import show_events
+
+    try:
+        show_events(_client(api, token, ca_file), follow, as_json)
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + signal.SIGINT) from None
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def simulate(context: typer.Context) -> None:
+    """Be a Resource Manager or a SIP Server, for trying out: simulate rm|sip-server."""
+    try:
+        from rmlb.cli.simulate import app as simulating
+    except ImportError as error:
+        raise CliError(f"simulate needs the extra sim: pip install 'rmlb[sim]' ({error})") from None
+    simulating(args=context.args, prog_name="rmlb simulate")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    _print_version(True)
+
+
+def _client(api: str, token: str, ca_file: str) -> ApiClient:
+    from rmlb.cli.client import ApiClient
+
+    return ApiClient(api, token, ca_file)
+
+
+def _set(member: int, state: str, api: str, token: str, ca_file: str, as_json: bool) -> None:
+    from rmlb.cli.asking import set_state
+
+    set_state(_client(api, token, ca_file), member, state, as_json)

@@ -1,0 +1,6 @@
+"""`python -m rmlb.cli` is `rmlb`."""
+
+from rmlb.cli import main
+
+if __name__ == "__main__":
+    main()

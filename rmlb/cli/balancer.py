@@ -1,0 +1,68 @@
+"""`rmlb run` and `rmlb check`: the configuration file, and what is started with it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from rmlb import config as configuration
+from rmlb.cli.failure import MISUSED, CliError
+from rmlb.config import Config, ConfigError
+
+ENGINE_VARIABLE = "RMLB_ENGINE"
+
+
+def check_config(path: Path) -> int:
+    """Print the effective configuration with takeover time and warnings as comments.
+
+    The exit code: 0, or 2 after one line per error on stderr.
+    """
+    config = _load(path)
+    if config is None:
+        return MISUSED
+    print(configuration.render(config))
+    print(f"# expected takeover: {configuration.expected_takeover(config)}")
+    for warning in configuration.warnings(config):
+        print(f"# warning: {warning}")
+    return 0
+
+
+def run_balancer(path: Path) -> int:
+    """Run until a signal; the exit code. 2 when the configuration is wrong."""
+    config = _load(path)
+    if config is None:
+        return MISUSED
+    choose_engine(os.environ)
+    from rmlb import node
+    from rmlb.events import Event, EventName, Severity, log_setup, write_log
+
+    log_setup(config.log.level, config.log.format)
+    for warning in configuration.warnings(config):
+        fields = {"file": str(path), "why": warning}
+        write_log(Event(EventName.CONFIG_WARNING, time.time(), Severity.WARNING, fields))
+    return node.run(config)
+
+
+def choose_engine(environ: Mapping[str, str]) -> str:
+    """The implementation of the packet path. A forced choice that is missing is an error."""
+    wanted = environ.get(ENGINE_VARIABLE) or "python"
+    if wanted == "compiled":
+        raise CliError(
+            f"{ENGINE_VARIABLE}=compiled: this build has no compiled engine; use python or unset it"
+        )
+    if wanted != "python":
+        raise CliError(f"{ENGINE_VARIABLE}={wanted!r}: allowed: python, compiled", MISUSED)
+    return wanted
+
+
+def _load(path: Path) -> Config | None:
+    """The configuration, or None after its errors have been printed."""
+    try:
+        return configuration.load(path)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return None
