@@ -61,7 +61,7 @@ def wait_until(what: str, condition: Callable[[], bool], timeout_s: float = 10.0
 async def until(what: str, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
     """`wait_until` for an async test; its event loop runs on meanwhile."""
     deadline = time.monotonic() + timeout_s
-    while not condition():  # noqa: ASYNC110  # what is waited for happens elsewhere
+    while not condition():  # what is waited for happens elsewhere
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout_s:g} s: {what}")
         await asyncio.sleep(0.01)
