@@ -233,7 +233,8 @@ class ServerTransaction:
     def _finish(self) -> None:
         agent, request = self._agent, self.request
         accepted = self.status < 300
-        self._end = agent.scheduler.call_later(LIFE * agent.t1_s, self.forget)
+        # One T1 later than the last repetition, which has something to tell.
+        self._end = agent.scheduler.call_later((LIFE + 1) * agent.t1_s, self.forget)
         if request.method != "INVITE":
             return
         if accepted:
