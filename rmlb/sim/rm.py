@@ -19,7 +19,8 @@ from rmlb.sim.call import MEMBER_HEADER
 from rmlb.sim.dialog import Dialog, contact
 from rmlb.sim.sip_text import SDP, SipText, member_of
 from rmlb.sim.tcp import TcpWire
-from rmlb.sim.user_agent import T1_S, ServerTransaction, UserAgent
+from rmlb.sim.timers import T1_S
+from rmlb.sim.user_agent import ServerTransaction, UserAgent
 from rmlb.sim.wire import Wire
 from rmlb.sip.address import SipAddress, Transport
 

@@ -16,7 +16,8 @@ from rmlb.sim.call import Call, CallPlan
 from rmlb.sim.sip_text import SipText
 from rmlb.sim.tally import CallRecord, CallTally
 from rmlb.sim.tcp import TcpWire
-from rmlb.sim.user_agent import T1_S, ServerTransaction, UserAgent
+from rmlb.sim.timers import T1_S
+from rmlb.sim.user_agent import ServerTransaction, UserAgent
 from rmlb.sim.wire import Wire
 from rmlb.sip.address import SipAddress, Transport
 

@@ -13,27 +13,16 @@ from functools import partial
 from typing import Final, Protocol
 
 from rmlb.sim.sip_text import SipText, answer_port, request, respond
+from rmlb.sim.timers import LIFE, T1_S, T2_S, Repeater, Scheduler, Timer
 from rmlb.sim.wire import Peer, Wire
 from rmlb.sip.address import SipAddress, Transport
 
-T1_S: Final = 0.5
-T2_S: Final = 4.0
-LIFE: Final = 64
-"""Transactions live for so many T1: 32 s (RFC 3261 17.1.1.1)."""
+PATIENCE: Final = 360
+"""An INVITE that rings is given up after so many T1: 3 minutes (timer C, 16.6)."""
 
 
 class NoAnswerError(Exception):
     """A request got no final answer; the text says why."""
-
-
-class Timer(Protocol):
-    def cancel(self) -> None: ...
-
-
-class Scheduler(Protocol):
-    """The part of an event loop that timers need."""
-
-    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer: ...
 
 
 class Core(Protocol):
@@ -185,7 +174,7 @@ class ServerTransaction:
         self._agent = agent
         self._source = source
         self._last: SipText | None = None
-        self._repeater: _Repeater | None = None
+        self._repeater: Repeater | None = None
         self._end: Timer | None = None
 
     def respond(
@@ -241,7 +230,9 @@ class ServerTransaction:
             agent._accepted[request.call_id, request.cseq] = self
         # 13.3.1.4: a 2xx is repeated over any transport, the rest (17.2.1) over UDP only.
         if accepted or not self.transport.is_stream:
-            self._repeater = _Repeater(agent, self.repeat, self._unacknowledged, T2_S)
+            self._repeater = Repeater(
+                agent.scheduler, agent.t1_s, self.repeat, self._unacknowledged, cap_s=T2_S
+            )
 
     def _unacknowledged(self) -> None:
         if self.status < 300:
@@ -264,24 +255,30 @@ class _ClientTransaction:
         self._request = message
         self._to = to
         self._on_provisional = on_provisional
-        self._repeater: _Repeater | None = None
+        self._repeater: Repeater | None = None
 
     def start(self) -> None:
         self._send()
         invite = self._request.method == "INVITE"
-        self._repeater = _Repeater(
-            self._agent,
-            (lambda: None) if self._to.transport.is_stream else self._send,
+        self._repeater = Repeater(
+            self._agent.scheduler,
+            self._agent.t1_s,
+            _do_nothing if self._to.transport.is_stream else self._send,
             lambda: self.fail("timed out"),
-            T2_S * 16 if invite else T2_S,
+            cap_s=None if invite else T2_S,
         )
 
     def receive(self, answer: SipText) -> None:
         if answer.status < 200:
             if self._request.method == "INVITE" and self._repeater is not None:
                 self._repeater.stop()  # 17.1.1.2: it has arrived; now it may take its time
-                self._repeater = _Repeater(
-                    self._agent, lambda: None, lambda: self.fail("timed out"), T2_S, life=360
+                self._repeater = Repeater(
+                    self._agent.scheduler,
+                    self._agent.t1_s,
+                    _do_nothing,
+                    lambda: self.fail("timed out"),
+                    cap_s=T2_S,
+                    life=PATIENCE,
                 )
             if self._on_provisional is not None:
                 self._on_provisional(answer)
@@ -326,33 +323,5 @@ class _ClientTransaction:
         self._agent._client.pop((self._request.branch, self._request.method), None)
 
 
-class _Repeater:
-    """Calls `again` after T1, 2 T1, ... (at most `cap_s` apart), `give_up` after `life` T1."""
-
-    def __init__(
-        self,
-        agent: UserAgent,
-        again: Callable[[], None],
-        give_up: Callable[[], None],
-        cap_s: float,
-        life: int = LIFE,
-    ) -> None:
-        self._scheduler = agent.scheduler
-        self._again = again
-        self._give_up = give_up
-        self._cap_s = cap_s
-        self._left_s = life * agent.t1_s
-        self._interval_s = agent.t1_s
-        self._timer = self._scheduler.call_later(self._interval_s, self._due)
-
-    def stop(self) -> None:
-        self._timer.cancel()
-
-    def _due(self) -> None:
-        self._left_s -= self._interval_s
-        if self._left_s <= 0:
-            self._give_up()
-            return
-        self._again()
-        self._interval_s = min(2 * self._interval_s, self._cap_s, self._left_s)
-        self._timer = self._scheduler.call_later(self._interval_s, self._due)
+def _do_nothing() -> None:
+    """Over a stream nothing is repeated."""
