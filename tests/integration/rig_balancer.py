@@ -60,8 +60,9 @@ class Balancer(Process):
     """`rmlb run` on free ports in front of `members`: {id: address or addresses}.
 
     `extra` is TOML put after the generated tables; `health`, `sip`, `cluster` add lines to the
-    generated ones. Probing is quick (200 ms) and the slow start off, so that tests need not
-    wait; a test of either says so in `health`.
+    generated ones; `listen` names the listeners, `{port}` in them is the balancer's. Probing is
+    quick (200 ms) and the slow start off, so that tests need not wait; a test of either says so
+    in `health`.
     """
 
     HEALTH = 'interval = "200ms"\ntimeout = "200ms"\nslow-start = "0s"\n'
@@ -73,6 +74,7 @@ class Balancer(Process):
         *,
         port: int | None = None,
         admin_port: int | None = None,
+        listen: Sequence[str] = ("udp:{port}", "tcp:{port}"),
         cluster: str = "",
         sip: str = "",
         health: str = HEALTH,
@@ -88,7 +90,7 @@ class Balancer(Process):
         tables = [
             f'[cluster]\nha-mode = "active-active"\nvirtual-ip = "{HOST}"\n{cluster}',
             *(f"[rm.{i}]\nsip = {json.dumps(address)}\n" for i, address in members.items()),
-            f'[sip]\nlisten = ["udp:{self.port}", "tcp:{self.port}"]\n{sip}',
+            f"[sip]\nlisten = {json.dumps([x.format(port=self.port) for x in listen])}\n{sip}",
             f"[health]\n{health}",
             f'[state]\ndir = "{self.state_dir}"\n',
             f'[admin]\nlisten = "{HOST}:{self.admin_port}"\n',
