@@ -126,7 +126,7 @@ MEMBER_TRANSITIONS: Final = Metric(
 PROBES: Final = Metric(
     "rmlb_probes_total",
     Kind.COUNTER,
-    "Health probes by how they ended: answered, no answer, unreachable.",
+    "Health probes by how they ended: status of the answer, no answer, unreachable.",
     ("member", "outcome"),
 )
 PROBE_DURATION: Final = Metric(

@@ -217,7 +217,7 @@ class _Api:
         if text in map(str, known):
             return int(text)
         names = ", ".join(map(str, known))
-        raise _error(web.HTTPNotFound, f"no member {text[:20]!r}; there are: {names}")
+        raise _error(web.HTTPNotFound, f"no member {text[:20]}; there are: {names}")
 
     # -- what happens ---------------------------------------------------------------------------
 

@@ -198,6 +198,7 @@ def members_json(view: NodeView) -> Json:
 def member_json(member: MemberView) -> Json:
     """One member. `sip` is a string as configured, or a list where several were."""
     probes = member.probes
+    latency = None if probes.last_latency_s is None else round(probes.last_latency_s, 6)
     return {
         "id": member.id,
         "sip": member.sip[0] if len(member.sip) == 1 else list(member.sip),
@@ -215,7 +216,7 @@ def member_json(member: MemberView) -> Json:
         "transitions": member.transitions,
         "why": member.why,
         "since": member.since,
-        "probe": {"last": probes.last, "latency_s": probes.last_latency_s},
+        "probe": {"last": probes.last, "latency_s": latency},
     }
 
 

@@ -83,7 +83,9 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except CliError as error:
-        print(f"rmlb: {error}", file=sys.stderr)
+        from rmlb.cli.layout import clean
+
+        print(f"rmlb: {clean(error)}", file=sys.stderr)
         sys.exit(error.code)
     except BrokenPipeError:
         # Whoever read our output has gone; keep the interpreter from flushing into the void.

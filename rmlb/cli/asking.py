@@ -27,7 +27,7 @@ _SEVERITY_STYLES: Final = {"info": "", "warning": "yellow", "error": "bold red"}
 
 def show_status(client: ApiClient, as_json: bool) -> None:
     """`rmlb status`."""
-    status = client.get("/api/v1/status")
+    status = client.get("/api/v1/status", "version", "vip", "members", "messages")
     if as_json:
         _print_json(status)
         return
@@ -39,10 +39,10 @@ def show_status(client: ApiClient, as_json: bool) -> None:
         ready,
         "" if status["ready"] else f" ({status['reason']})",
     )
-    owner = Cell("owner", "green") if vip["owner"] else Cell("standby", "yellow")
+    role = "owner" if vip["owner"] else "standby"
     parts = ("forwarded", "answered", "absorbed", "dropped", "held")
     pairs: list[tuple[str, Cell | str]] = [
-        ("virtual IP", f"{clean(vip['address'])} ({vip['provider']}), {owner.text}"),
+        ("virtual IP", f"{clean(vip['address'])}, {role} (provider {vip['provider']})"),
         ("listening", ", ".join(_listener(each) for each in status["listeners"]) or "nowhere"),
         ("state", _store(status["state"])),
         *(("peer", _peer(peer)) for peer in status["peers"]),
@@ -62,7 +62,7 @@ def show_status(client: ApiClient, as_json: bool) -> None:
 
 def show_members(client: ApiClient, as_json: bool) -> None:
     """`rmlb members`."""
-    answer = client.get("/api/v1/members")
+    answer = client.get("/api/v1/members", "members")
     if as_json:
         _print_json(answer)
     else:
@@ -85,14 +85,14 @@ def set_state(client: ApiClient, member: int, state: str, as_json: bool) -> None
 def show_calls(client: ApiClient, call_id: str | None, as_json: bool) -> None:
     """`rmlb calls`."""
     if call_id is None:
-        answer = client.get("/api/v1/calls")
+        answer = client.get("/api/v1/calls", "calls", "members")
         if as_json:
             _print_json(answer)
             return
         rows: list[Row] = [[str(each["id"]), str(each["calls"])] for each in answer["members"]]
         print_table(["MEMBER", "CALLS"], [*rows, ["all", str(answer["calls"])]])
         return
-    call = client.get("/api/v1/calls", call_id=call_id)
+    call = client.get("/api/v1/calls", "call_id", "member", call_id=call_id)
     if as_json:
         _print_json(call)
         return
@@ -111,7 +111,7 @@ def show_events(client: ApiClient, follow: bool, as_json: bool) -> None:
     """`rmlb events`; with `follow` it ends by Ctrl-C, or in an error with the balancer."""
     show = _print_json_line if as_json else _print_event
     if not follow:
-        for event in client.get("/api/v1/events", follow="0")["events"]:
+        for event in client.get("/api/v1/events", "events", follow="0")["events"]:
             show(event)
         return
     for event in client.stream("/api/v1/events"):

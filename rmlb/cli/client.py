@@ -35,9 +35,12 @@ class ApiClient:
             handlers.append(HTTPSHandler(context=_context(ca_file)))
         self._opener = build_opener(*handlers)
 
-    def get(self, path: str, **query: str) -> Any:
-        """The JSON of a GET. Raises CliError."""
-        return self._ask("GET", path + _query(query))
+    def get(self, path: str, *needed: str, **query: str) -> Any:
+        """The JSON object of a GET, with the `needed` keys. Raises CliError."""
+        answer = self._ask("GET", path + _query(query))
+        if not isinstance(answer, dict) or not answer.keys() >= set(needed):
+            raise self._stranger()
+        return answer
 
     def put(self, path: str, body: object) -> Any:
         """The JSON answer to a PUT of JSON. Raises CliError."""
@@ -81,7 +84,10 @@ class ApiClient:
         try:
             return json.loads(data)
         except ValueError:
-            raise CliError(f"what answers at {self.url} is no balancer") from None
+            raise self._stranger() from None
+
+    def _stranger(self, detail: str = "") -> CliError:
+        return CliError(f"what answers at {self.url} is no balancer{detail}")
 
     def _refused(self, error: HTTPError) -> CliError:
         if error.code == 401:
@@ -89,10 +95,12 @@ class ApiClient:
         try:
             return CliError(str(json.loads(error.read())["error"]))
         except (ValueError, KeyError, TypeError, OSError, HTTPException):
-            return CliError(f"what answers at {self.url} is no balancer (HTTP {error.code})")
+            return self._stranger(f" (HTTP {error.code})")
 
     def _unreachable(self, error: Exception) -> CliError:
         cause = error.reason if isinstance(error, URLError) else error
+        if isinstance(cause, HTTPException) and not isinstance(cause, OSError):
+            return self._stranger()
         reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
         return CliError(
             f"no balancer answers at {self.url} ({reason.lower()}); is it running? (--api)"

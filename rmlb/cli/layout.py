@@ -35,8 +35,9 @@ def print_table(heads: Sequence[str], rows: Sequence[Row]) -> None:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for head, is_right in zip(heads, right, strict=True):
-        table.add_column(head, justify="right" if is_right else "left", overflow="fold")
+    for i, head in enumerate(heads):
+        is_last = i == len(heads) - 1  # the only one that may be long
+        table.add_column(head, justify="right" if right[i] else "left", no_wrap=not is_last)
     for row in cells:
         table.add_row(*(Text(cell.text, cell.style) for cell in row))
     Console().print(table)
