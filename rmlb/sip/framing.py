@@ -99,6 +99,9 @@ class StreamFramer:
             if len(buffer) > self._max:
                 self.error = SipError(513, "header larger than the limit")
             return
+        if blank + 4 > self._max:  # whatever the cuts: what is too large is so before all else
+            self.error = SipError(513, "header larger than the limit")
+            return
         lengths = _LENGTH.findall(buffer, 0, blank + 2)
         if not lengths:
             self.unbounded = True

@@ -54,6 +54,7 @@ _ONCE = frozenset((b"call-id", b"from", b"to", b"cseq", b"max-forwards", b"conte
 _REQUEST_LINE = re.compile(rb"([^ \t]++) ([^ \t]++) (?i:SIP)/(\d++)\.(\d++)\Z")
 _STATUS_LINE = re.compile(rb"(?i:SIP)/(\d++)\.(\d++) (\d++)(?: (.*+))?\Z", re.DOTALL)
 _METHOD = re.compile(TOKEN + rb"\Z")
+_FIELD_NAME = re.compile(TOKEN + rb"[ \t]*+\Z")
 _CSEQ = re.compile(LWS + rb"(\d++)[ \t\r\n]++(" + TOKEN + rb")" + LWS + rb"\Z")
 _CALL_ID = re.compile(LWS + rb"([^\s\x00]++)" + LWS + rb"\Z")
 _NUMBER = re.compile(LWS + rb"(\d++)" + LWS + rb"\Z")
@@ -219,7 +220,11 @@ def tag_of(value: bytes) -> bytes:
     tags = [v for name, v, _, _ in params(value, match.end(), len(value)) if name == b"tag"]
     if len(tags) > 1:
         raise SipError(400, "more than one tag")
-    return tags[0] or b"" if tags else b""
+    if not tags:
+        return b""
+    if not tags[0]:
+        raise SipError(400, "empty tag")
+    return tags[0]
 
 
 def _canonical(name: bytes) -> bytes:
@@ -255,6 +260,9 @@ def _scan_head(message: Message, max_headers: int) -> None:
             name = data[at:colon]
             known = _SPELLINGS.get(name)
             if known is None:
+                # A folded or indented name is a header to one element and none to another.
+                if _FIELD_NAME.match(name) is None:
+                    broken = broken or SipError(400, "header name is not a token")
                 known = _canonical(name.rstrip(b" \t"))
             fields.append(Field(known, at, colon + 1, eol))
             if len(fields) > max_headers:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from rmlb.sip.message import Message, SipError
+import re
+
+from rmlb.sip.message import Message, SipError, tag_of
 from rmlb.sip.via import Via
+
+_TAG = re.compile(rb"(?i);\s*+tag\b")
 
 REASONS = {
     200: b"OK",
@@ -51,7 +55,7 @@ def build_response(
         if found is None:
             return None
         line = data[found.start : found.end]
-        if name == b"to" and not request.to_tag and to_tag:
+        if name == b"to" and to_tag and not _has_tag(data[found.value : found.end]):
             line += b";tag=" + to_tag
         lines.append(line)
     lines.extend(name + b": " + value for name, value in extra)
@@ -88,6 +92,14 @@ def apply_edits(data: bytes, start: int, end: int, edits: list[tuple[int, int, b
 def refusal(error: SipError) -> int:
     """The status for a malformed request; those we have no phrase for become 400."""
     return error.status if error.status in REASONS else 400
+
+
+def _has_tag(to: bytes) -> bool:
+    """The To value has a tag; a refused message may not have been read as far as that."""
+    try:
+        return bool(tag_of(to))
+    except SipError:
+        return _TAG.search(to) is not None
 
 
 def _place(edit: tuple[int, int, bytes]) -> int:

@@ -10,10 +10,17 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
+from rmlb.sip.address import bracketed
 from rmlb.sip.message import LWS, QUOTED, Message, SipError, params
 
 HOST = rb"\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9_\-.]++"
 SIP_SCHEMES = (b"sip", b"sips")
+
+_LONGEST_KEPT = 256
+"""Longer URIs are parsed anew each time: 4096 of them remembered would be some 700 MB."""
+
+_LONGEST_HOST = 257
+"""A domain name has 253 octets at most (RFC 1035 2.3.4), a final dot and brackets aside."""
 
 _SIP_URI = re.compile(
     rb'(?i:(sips?)):(?:([^@\s<>"]++)@)?+(' + HOST + rb")(?::(\d{1,5}))?"
@@ -67,11 +74,16 @@ class Route(NamedTuple):
     """First octet of the value, leading white space included."""
     end: int
     """After the value; a comma or the field's end follows."""
+    uri_start: int
+    """First octet of the URI between the angle brackets."""
 
 
-@lru_cache(maxsize=4096)  # 4096 x ~0.5 KB: hosts and tags repeat, calls do not
 def parse_uri(raw: bytes) -> Uri:
     """Take a URI apart. Raises SipError(400) if it is malformed, whatever its scheme."""
+    return _parse_known(raw) if len(raw) <= _LONGEST_KEPT else _parse(raw)
+
+
+def _parse(raw: bytes) -> Uri:
     match = _SIP_URI.match(raw)
     if match is not None:
         scheme, user, host, port, parameters, headers = match.groups()
@@ -85,16 +97,41 @@ def parse_uri(raw: bytes) -> Uri:
     return Uri(match[1].lower())
 
 
-@lru_cache(maxsize=4096)
+_parse_known = lru_cache(maxsize=4096)(_parse)  # 4096 x ~1 KB: hosts repeat, calls do not
+
+
+def with_host(raw: bytes, host: str, port: int) -> bytes:
+    """A SIP URI with another host and port, everything else as it was."""
+    match = _SIP_URI.match(raw)
+    if match is None:
+        raise SipError(400, "malformed URI")
+    end = match.end(4) if match[4] is not None else match.end(3)
+    place = b"%b:%d" % (bracketed(host).encode(), port)
+    return raw[: match.start(3)] + place + raw[end:]
+
+
 def canonical_host(host: bytes) -> str:
-    """Lower case, no brackets, IPv6 compressed; what hosts are compared by."""
+    """What hosts are compared by: lower case, no brackets, no final dot, IPv6 compressed.
+
+    An IPv4-mapped IPv6 address is the IPv4 address it stands for: there is one name for one
+    place. Raises SipError(400).
+    """
+    if len(host) > _LONGEST_HOST:
+        raise SipError(400, "host name too long")
+    return _canonical_host(host)
+
+
+@lru_cache(maxsize=4096)
+def _canonical_host(host: bytes) -> str:
     text = host.decode("latin-1").lower()
     if text.startswith("[") or ":" in text:
         try:
-            return IPv6Address(text.strip("[]")).compressed
+            address = IPv6Address(text.strip("[]"))
         except ValueError:
             raise SipError(400, "malformed IPv6 address") from None
-    return text
+        mapped = address.ipv4_mapped
+        return address.compressed if mapped is None else str(mapped)
+    return text.removesuffix(".")
 
 
 def routes(message: Message) -> list[Route]:
@@ -115,7 +152,7 @@ def routes(message: Message) -> list[Route]:
             comma = _COMMA.match(data, end, field.end)
             if comma is None:
                 raise SipError(400, "malformed Route")
-            found.append(Route(parse_uri(match[1]), match[1], index, at, end))
+            found.append(Route(parse_uri(match[1]), match[1], index, at, end, match.start(1)))
             if not comma[1]:
                 break
             at = comma.end()

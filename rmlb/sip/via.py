@@ -15,7 +15,7 @@ OWN_PARAM = b"rmlb"
 """Our Via parameter: instance, channel, loop hash and their MAC."""
 
 _SENT = re.compile(
-    LWS + rb"(?i:SIP)" + LWS + rb"/" + LWS + rb"2\.0" + LWS + rb"/" + LWS + rb"(" + TOKEN + rb")"
+    LWS + TOKEN + LWS + rb"/" + LWS + TOKEN + LWS + rb"/" + LWS + rb"(" + TOKEN + rb")"
     + rb"[ \t\r\n]++(" + HOST + rb")(?:" + LWS + rb":" + LWS + rb"(\d{1,5}))?" + LWS
 )  # fmt: skip
 _VALUE_END = re.compile(rb'(?:"(?:[^"\\]|\\.)*+"|[^,"])*+')
