@@ -36,14 +36,15 @@ from rmlb.events import (
     member_health_changed,
 )
 from rmlb.health.probe import Prober
-from rmlb.health.tracker import ProbePlan, ProbeResult, Tracker
+from rmlb.health.tracker import ProbePlan, ProbeResult, Tracker, Transition
 from rmlb.metrics import Histogram
 from rmlb.routing.bindings import Phase
 from rmlb.routing.counters import Counters
 from rmlb.routing.keys import Keyring, affinity_hash
 from rmlb.routing.losses import LossLog
-from rmlb.routing.member import AdminState, Member
+from rmlb.routing.member import AdminState, Health, Member
 from rmlb.routing.router import Router
+from rmlb.routing.verdict import Hint, Report
 from rmlb.sip.address import SipAddress, Transport, bracketed, is_ip_literal
 from rmlb.snapshot import Snapshot, choose_active, make_listeners, make_memory, make_table
 from rmlb.state.operator import OperatorStates
@@ -56,6 +57,9 @@ from rmlb.transport.tls import TlsContexts, TlsFiles
 
 TICK_S = 1.0
 """Expiry, slow start and readiness are looked at this often."""
+
+LOOK_S = 0.05
+"""Remembered requests in trouble and silent members are looked at this often."""
 
 RESOLVE_S = 30.0
 """Members named by host name are resolved again this often."""
@@ -130,7 +134,9 @@ class Node:
         self._tls = self._make_tls()
         await self._resolve_members()
         self._publish()
-        self._exchange = Exchange(self._router, make_listeners(config), self._exchange_settings())
+        self._exchange = Exchange(
+            self._router, make_listeners(config), self._exchange_settings(), self._on_trouble
+        )
         await self._exchange.start()
         for listener in make_listeners(config):
             where = f"{listener.transport}:{bracketed(listener.host)}:{listener.port}"
@@ -147,6 +153,7 @@ class Node:
         self._start_probing()
         loop = asyncio.get_running_loop()
         self._tasks = [
+            loop.create_task(self._keep_looking(), name="look"),
             loop.create_task(self._keep_time(), name="tick"),
             loop.create_task(self._keep_resolving(), name="resolve members"),
         ]
@@ -294,6 +301,33 @@ class Node:
         change = self._trackers[member_id].on_probe(result)
         if change is None:
             return
+        if change.before is Health.SUSPECT and change.after is Health.IN_SERVICE:
+            self._router.spared(member_id, time.monotonic())
+        self._health_changed(member_id, change)
+
+    def _on_trouble(self, host: str, port: int, why: str) -> None:
+        """The packet path met a refusal: a member's is a reason to look at it at once."""
+        member = self._router.table.member_at(host, port)
+        if member is not None:
+            self._suspect(member.id, self._trackers[member.id].on_refused(time.monotonic()))
+
+    def _on_report(self, report: Report) -> None:
+        tracker = self._trackers.get(report.member)
+        if tracker is None:
+            return
+        now = time.monotonic()
+        if report.what is Hint.UNANSWERED:
+            self._suspect(report.member, tracker.on_unanswered(now))
+        else:
+            self._suspect(report.member, tracker.on_calls_refused(now, report.value))
+
+    def _suspect(self, member_id: int, change: Transition | None) -> None:
+        if change is not None:
+            self._health_changed(member_id, change)
+            if self._prober is not None:
+                self._prober.wake(member_id)
+
+    def _health_changed(self, member_id: int, change: Transition) -> None:
         self._publish()
         self._events.add(
             member_health_changed(member_id, change.before, change.after, change.why, time.time())
@@ -331,7 +365,20 @@ class Node:
             if before is not None and member.lost and not before.lost:
                 self._losses = self._losses.record(member.id, survivors)
         snapshot = self._snapshot()
-        self._router.publish(make_table(self._config, self._keys, self._instance, snapshot))
+        table = make_table(self._config, self._keys, self._instance, snapshot)
+        self._router.publish(table, time.monotonic())
+        if self._exchange is not None:
+            self._exchange.flush()
+
+    async def _keep_looking(self) -> None:
+        """Repetitions, deadlines, and what traffic says of the members."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self._router.look(time.monotonic())
+            if self._exchange is not None:
+                self._exchange.flush()
+            for report in self._router.take_reports():
+                self._on_report(report)
 
     async def _keep_time(self) -> None:
         loop = asyncio.get_running_loop()

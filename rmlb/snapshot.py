@@ -11,7 +11,8 @@ from rmlb.routing.bindings import BindingLimits, Bindings
 from rmlb.routing.keys import Keyring, affinity_key
 from rmlb.routing.losses import LossLog
 from rmlb.routing.member import Health, Member
-from rmlb.routing.pending import PendingRequests
+from rmlb.routing.overload import LoadLimits, Loads
+from rmlb.routing.pending import PendingLimits, PendingRequests
 from rmlb.routing.selection import Algorithm
 from rmlb.routing.table import Listener, RoutingTable
 from rmlb.sip.address import is_ip_literal
@@ -55,8 +56,17 @@ def make_memory(config: Config) -> Memory:
         idle_s=config.affinity.idle_s,
         timer_c_s=config.retry.timer_c_s,
     )
-    pending = PendingRequests(config.retry.max_requests, config.retry.timer_c_s)
-    return Memory(Bindings(limits), pending)
+    pending = PendingLimits(
+        max_requests=config.retry.max_requests,
+        max_octets=config.retry.memory,
+        timer_c_s=config.retry.timer_c_s,
+    )
+    load = LoadLimits(
+        calls_per_second=config.overload.calls_per_second,
+        requests_waiting=config.overload.requests_waiting,
+        adaptive=config.overload.adaptive,
+    )
+    return Memory(Bindings(limits), PendingRequests(pending), Loads(load))
 
 
 def make_table(config: Config, keys: Keyring, instance: bytes, parts: Snapshot) -> RoutingTable:
@@ -87,6 +97,10 @@ def make_table(config: Config, keys: Keyring, instance: bytes, parts: Snapshot) 
         trusted=config.security.trusted,
         udp_size_limit=config.sip.udp_size_limit,
         max_headers=config.sip.max_headers,
+        retry_codes=frozenset(config.retry.codes),
+        after_provisional=config.retry.after_provisional,
+        deadline_s=config.retry.deadline_s,
+        refusals=config.health.refusals,
     )
 
 

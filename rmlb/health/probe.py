@@ -96,7 +96,9 @@ class Prober:
 
         For changes of health, not for every hint: each call interrupts.
         """
-        self._watches[member_id].woken.set()
+        watch = self._watches.get(member_id)
+        if watch is not None:  # a member without an address yet is not probed
+            watch.woken.set()
 
     async def _keep_probing(self, watch: _Watch) -> None:
         while True:

@@ -12,6 +12,7 @@ None. One `Tracker` per member.
     suspect          a good answer                               in service
     suspect          fall failures; unreachable                  out of service
     in, suspect      a 5xx or 6xx                                refusing
+    in, suspect      calls refused in a row, a Retry-After       refusing
     refusing         rise good answers, Retry-After over         in service
     refusing         fall failures                               out of service
 
@@ -37,6 +38,21 @@ member's share of new Call-IDs, so more steps would only publish more often."""
 MAX_RETRY_AFTER_S: Final = 300
 """The longest Retry-After that is believed. Probes go on and renew it; a member that
 writes a day by mistake must not stay away for a day."""
+
+CALLS_REFUSED_S: Final = 5.0
+"""How long a member that refused many calls in a row gets none. It is then tried again: without
+calls it could never show that it takes them."""
+
+FLAP_S: Final = 60.0
+"""Out again within a minute of its return is flapping."""
+
+FLAP_HOLD_S: Final = 2.0
+"""How long a member that flapped once must answer without a break before it returns; doubled
+with each further time, so one that goes up and down every 2 s is kept out after its second
+return."""
+
+MAX_HOLD_S: Final = 60.0
+"""A member that flapped for a night is back a minute after it was mended."""
 
 REPEAT_S: Final = 0.5
 """T1: when a probe over UDP is sent again (RFC 3261 17.1.2)."""
@@ -152,6 +168,8 @@ class Tracker:
         self._refusing_until = 0.0
         self._vouched_until = 0.0
         self._returned_at: float | None = None
+        self._flaps = 0
+        self._good_since: float | None = None
 
     def configure(self, settings: HealthSettings) -> None:
         """Go on under new settings (a reload); health and streaks stay."""
@@ -188,6 +206,16 @@ class Tracker:
             return None
         return self._suspected(now, "requests to it stay unanswered")
 
+    def on_calls_refused(self, now: float, retry_after_s: float = 0.0) -> Transition | None:
+        """The member said no to a call with a Retry-After, or (0) to many in a row."""
+        wait = min(retry_after_s or CALLS_REFUSED_S, MAX_RETRY_AFTER_S)
+        self._refusing_until = max(self._refusing_until, now + wait)
+        if self.health is Health.OUT_OF_SERVICE:
+            return None
+        self._good = 0
+        why = f"refused a call for {wait:g} s" if retry_after_s else "refused calls in a row"
+        return self._become(Health.REFUSING, now, why)
+
     def next_probe(self, now: float) -> ProbePlan:
         """The next probe, due at `now` or later; shorter and denser while suspect."""
         at = now if self._due_at is None else max(now, self._due_at)
@@ -218,6 +246,8 @@ class Tracker:
         self._failures = 0
         self._answers += 1
         self._good += 1
+        if self._good_since is None:
+            self._good_since = result.sent_at
         self._vouched_until = result.at + self._settings.suspect_interval_s
         if self.health is Health.SUSPECT:
             return self._become(Health.IN_SERVICE, result.at, result.summary)
@@ -225,9 +255,16 @@ class Tracker:
             return None
         if self.health is Health.REFUSING and result.at < self._refusing_until:
             return None
+        if self._flaps and result.at - self._good_since < self._hold_s:
+            return None
         self._returned_at = result.at if self._ever_answered else None
         self._ever_answered = True
         return self._become(Health.IN_SERVICE, result.at, result.summary)
+
+    @property
+    def _hold_s(self) -> float:
+        """How long it must answer without a break before it is believed."""
+        return min(FLAP_HOLD_S * 2.0 ** (self._flaps - 1), MAX_HOLD_S) if self._flaps else 0.0
 
     def _refused_calls(self, result: ProbeResult) -> Transition | None:
         needed = self._settings.rise if self._ever_answered else 1
@@ -245,9 +282,13 @@ class Tracker:
     def _failed(self, result: ProbeResult) -> Transition | None:
         self._failures += 1
         self._answers = self._good = 0
+        self._good_since = None
         definite = result.failure is Failure.UNREACHABLE and self.health is Health.SUSPECT
         if definite or self._failures >= self._settings.fall:
             self._refusing_until = 0.0
+            if self.health is not Health.OUT_OF_SERVICE and self._returned_at is not None:
+                flapped = result.at - self._returned_at < FLAP_S
+                self._flaps = self._flaps + 1 if flapped else 0
             return self._become(Health.OUT_OF_SERVICE, result.at, result.summary)
         if self.health is Health.IN_SERVICE:
             return self._become(Health.SUSPECT, result.at, result.summary)

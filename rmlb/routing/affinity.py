@@ -8,17 +8,19 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rmlb.routing.bindings import Binding, BindingLimits, Bindings
+from rmlb.routing.incoming import DATANODES
 from rmlb.routing.keys import affinity_hash
 from rmlb.routing.mark import Mark
-from rmlb.routing.member import AdminState, Member
-from rmlb.routing.pending import PendingRequests, Remembered
+from rmlb.routing.member import AdminState, Health, Member
+from rmlb.routing.overload import LoadLimits, Loads
+from rmlb.routing.pending import PendingLimits, PendingRequests, Remembered
 from rmlb.routing.selection import Algorithm, least_calls, rendezvous, round_robin
 from rmlb.routing.table import RoutingTable
-from rmlb.routing.verdict import Reason, Step
+from rmlb.routing.timers import Timers
+from rmlb.routing.verdict import Own, Reason, Report, Step
 from rmlb.sip.message import Message
 from rmlb.sip.uri import Uri
 
-DATANODES = b"gvp.rm.datanodes"
 SESSION_HEADER = b"x-genesys-gvp-session-id"
 
 _SESSION_DATANODES = re.compile(rb";\s*+(?i:gvp\.rm\.datanodes)\s*+=\s*+([0-9|%A-Fa-f]++)")
@@ -29,9 +31,23 @@ class Memory:
     """What the packet path has learnt from traffic, and loses with the process."""
 
     bindings: Bindings = field(default_factory=lambda: Bindings(BindingLimits()))
-    pending: PendingRequests = field(default_factory=lambda: PendingRequests(100_000, 200.0))
+    pending: PendingRequests = field(default_factory=lambda: PendingRequests(PendingLimits()))
+    loads: Loads = field(default_factory=lambda: Loads(LoadLimits()))
+    timers: Timers = field(default_factory=Timers)
+    outbox: list[Own] = field(default_factory=list)
+    """Messages of our own that wait to leave; the shell takes them after every call."""
+    reports: list[Report] = field(default_factory=list)
+    """What health checking should hear of; taken likewise."""
     turn: int = 0
     """Round-robin's place."""
+
+
+class Moment(NamedTuple):
+    """What one decision sees: the snapshot, the memory, and the time."""
+
+    table: RoutingTable
+    memory: Memory
+    now: float
 
 
 class Choice(NamedTuple):
@@ -55,14 +71,14 @@ class Inquiry:
     transaction: Remembered | None
 
 
-def choose(inquiry: Inquiry, table: RoutingTable, memory: Memory) -> Choice:
+def choose(inquiry: Inquiry, moment: Moment) -> Choice:
     """Run the steps. A step that names an unknown, disabled or lost member is passed over."""
-    request = inquiry.request
+    request, table = inquiry.request, moment.table
     if inquiry.transaction is not None:
-        member = table.members.get(inquiry.transaction.member)
+        member = table.members.get(_holding(inquiry.transaction, request))
         if member is not None and member.reachable:
             return Choice(member, Step.TRANSACTION)
-    for step, member_id in _named(inquiry, table, memory):
+    for step, member_id in _named(inquiry, table, moment.memory):
         member = table.members.get(member_id)
         if member is None:
             continue
@@ -73,9 +89,18 @@ def choose(inquiry: Inquiry, table: RoutingTable, memory: Memory) -> Choice:
         if _is_passive(member, table):
             continue
         return Choice(member, step)
-    member = _by_algorithm(inquiry, table, memory)
-    refusal = Reason.NO_MEMBER if member is None else None
-    return Choice(member, Step.ALGORITHM, refusal)
+    member = _by_algorithm(inquiry, moment)
+    if member is not None:
+        return Choice(member, Step.ALGORITHM)
+    full = request.is_initial and bool(table.taking)
+    return Choice(None, Step.ALGORITHM, Reason.OVERLOAD if full else Reason.NO_MEMBER)
+
+
+def _holding(entry: Remembered, request: Message) -> int:
+    """The member of a transaction; an ACK goes to the one whose answer it acknowledges."""
+    if request.method == b"ACK" and entry.final_by:
+        return entry.final_by
+    return entry.newest.member
 
 
 def header_keys(request: Message, table: RoutingTable) -> list[int]:
@@ -100,6 +125,10 @@ def _named(inquiry: Inquiry, table: RoutingTable, memory: Memory) -> Iterator[tu
     request = inquiry.request
     initial = request.is_initial
     believed = not initial or table.trusts(inquiry.source)
+    binding = memory.bindings.find(inquiry.key)
+
+    if binding is not None and binding.callees and request.to_tag in binding.callees:
+        yield Step.BINDING, binding.callees[request.to_tag]  # one of two that answered
 
     if inquiry.mark is not None:
         mark = inquiry.mark
@@ -110,12 +139,8 @@ def _named(inquiry: Inquiry, table: RoutingTable, memory: Memory) -> Iterator[tu
         for member_id in parse_datanodes(nodes or b""):
             yield Step.DATANODES, member_id
 
-    binding = memory.bindings.find(inquiry.key)
     if binding is not None and not (initial and _is_over(binding, table)):
-        member_id = binding.member
-        if binding.callees:
-            member_id = binding.callees.get(request.to_tag, member_id)
-        yield Step.BINDING, _holder(member_id, binding.loss, inquiry.key, table)
+        yield Step.BINDING, _holder(binding.member, binding.loss, inquiry.key, table)
 
     if not believed:
         return
@@ -131,26 +156,40 @@ def _named(inquiry: Inquiry, table: RoutingTable, memory: Memory) -> Iterator[tu
             yield Step.HEADER_KEY, _holder(bound.member, bound.loss, key, table)
 
 
-def _by_algorithm(inquiry: Inquiry, table: RoutingTable, memory: Memory) -> Member | None:
+def _by_algorithm(inquiry: Inquiry, moment: Moment) -> Member | None:
     """Step 6. A request inside a dialog may go where no new call may."""
-    request = inquiry.request
+    request, table = inquiry.request, moment.table
     if not request.is_initial:
         chosen = rendezvous(
             _hash_input(inquiry, table),
             ((m.id, 1) for m in table.members.values() if not m.lost and not _is_passive(m, table)),
             table.affinity_key,
         )
-    elif table.active is not None:
-        active = table.members.get(table.active)
-        return active if active is not None and active.takes_new_calls else None
-    elif table.algorithm is Algorithm.ROUND_ROBIN:
-        chosen = round_robin(memory.turn, table.taking)
+        return None if chosen is None else table.members[chosen]
+    taking = table.taking
+    if table.active is not None:
+        taking = tuple(m for m in taking if m.id == table.active)
+    return choose_new(_hash_input(inquiry, table), inquiry.key, taking, moment)
+
+
+def choose_new(
+    value: int, key: int, candidates: tuple[Member, ...], moment: Moment
+) -> Member | None:
+    """The member for a new call among candidates that have room, by the algorithm.
+
+    `value` is the hash input, `key` the affinity hash of the Call-ID. A suspect member gets
+    no new call while another can take it.
+    """
+    table, memory = moment.table, moment.memory
+    roomy = tuple(m for m in candidates if memory.loads.has_room(m.id, moment.now))
+    roomy = tuple(m for m in roomy if m.health is Health.IN_SERVICE) or roomy
+    if table.algorithm is Algorithm.ROUND_ROBIN:
+        chosen = round_robin(memory.turn, roomy)
         memory.turn += 1
     elif table.algorithm is Algorithm.LEAST_CALLS:
-        chosen = least_calls(inquiry.key, table.taking, memory.bindings.calls, table.affinity_key)
+        chosen = least_calls(key, roomy, memory.bindings.calls, table.affinity_key)
     else:
-        candidates = ((m.id, m.weight) for m in table.taking)
-        chosen = rendezvous(_hash_input(inquiry, table), candidates, table.affinity_key)
+        chosen = rendezvous(value, ((m.id, m.weight) for m in roomy), table.affinity_key)
     return None if chosen is None else table.members[chosen]
 
 

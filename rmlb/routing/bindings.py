@@ -42,6 +42,8 @@ class Binding:
     """It is one of its member's calls."""
     callees: dict[bytes, int] | None = None
     """Callee tag -> member, only where two members answered one INVITE."""
+    transaction: int = 0
+    """Key of the remembered request that made it."""
 
     @property
     def is_over(self) -> bool:
@@ -113,16 +115,32 @@ class Bindings:
         elif binding.phase is Phase.TRYING:
             binding.expires = now + self.limits.timer_c_s
 
-    def answered(self, key: int, binding: Binding, now: float, *, member: int, tag: bytes) -> None:
-        """A 2xx to the INVITE (or a SUBSCRIBE) came from `member`, with this callee tag."""
-        if binding.phase is Phase.LIVE and binding.member != member:
-            binding.callees = {**(binding.callees or {}), tag: member}  # a fork, both live
+    def answered(
+        self, key: int, binding: Binding, now: float, *, member: int, tag: bytes, fork: bool = False
+    ) -> None:
+        """A 2xx to the INVITE came from `member`, with this callee tag.
+
+        `fork`: from a member that the balancer had given up; its dialog is its own, whatever the
+        loss log says.
+        """
+        if fork or (binding.phase is Phase.LIVE and binding.member != member):
+            binding.callees = {**(binding.callees or {}), tag: member}
+        if fork and binding.phase is Phase.TRYING:
+            binding.phase = Phase.LIVE
+            self._count(binding)
+        elif binding.phase is Phase.LIVE and binding.member != member:
+            pass
         elif binding.phase is not Phase.ENDED:
             binding.member = member
             binding.phase = Phase.LIVE
             if not binding.counted:
                 self._count(binding)
         self._expire_at(key, binding, now, now + self.limits.ttl_s)
+
+    def moved(self, binding: Binding, member: int, loss: int) -> None:
+        """Its request was sent to another member."""
+        self._uncount(binding)
+        binding.member, binding.loss = member, loss
 
     def subscribed(self, key: int, binding: Binding, now: float, expires_s: float) -> None:
         """A 2xx to a SUBSCRIBE: no call, and it lives as long as the subscription."""

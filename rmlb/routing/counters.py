@@ -40,6 +40,8 @@ class Counters:
     """Requests for members, by the affinity step that named the member (SIP-RULES 3)."""
     keepalives: int = 0
     """CRLF keep-alives on streams (RFC 5626 4.4.1); they are no messages."""
+    own: Counter[str] = field(default_factory=Counter)
+    """Messages of our own, apart from the sum: resend, ack, cancel, answer."""
     send_errors: Counter[str] = field(default_factory=Counter)
     """Sends that the kernel or a connection refused, by cause."""
     members: dict[int, MemberCounters] = field(default_factory=dict)

@@ -6,6 +6,7 @@ came.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rmlb.routing.mark import PARAM
@@ -33,6 +34,8 @@ class Leaving:
     """Indices of routes that are taken out."""
     uri: bytes | None = None
     """A new Request-URI."""
+    rewritten: dict[int, bytes] = field(default_factory=dict)
+    """New URIs of routes, by index."""
     added_route: bytes | None = None
     """A Route value put last (16.6 step 6, strict routing)."""
     record_route: bytes = b""
@@ -85,6 +88,9 @@ class Leaving:
                     edits.append((self.routes[indices[0]].start, first.start, b""))
                 if kept[-1] != indices[-1]:
                     edits.append((last.end, self.routes[indices[-1]].end, b""))
+        for index, uri in self.rewritten.items():
+            route = self.routes[index]
+            edits.append((route.uri_start, route.uri_start + len(route.raw_uri), uri))
         if self.added_route is not None:
             line = fields[self.routes[-1].field]
             edits.append((line.end + 2, line.end + 2, b"Route: " + self.added_route + b"\r\n"))
@@ -117,10 +123,15 @@ def record_route_line(listener: Listener, mark: bytes, *, sips: bool) -> bytes:
     )
 
 
-def without_vias(response: Message, first: Via, last: Via) -> bytes:
-    """A response with its topmost Via values from `first` to `last` taken out (16.7 step 3)."""
+def without_vias(
+    response: Message, first: Via, last: Via, more: Sequence[tuple[int, int, bytes]] = ()
+) -> bytes:
+    """A response with its topmost Via values from `first` to `last` taken out (16.7 step 3).
+
+    `more` are further cuts.
+    """
     fields = response.fields
-    edits: list[tuple[int, int, bytes]] = []
+    edits = list(more)
     for index in range(first.field, last.field + 1):
         line = fields[index]
         if line.name != b"via":

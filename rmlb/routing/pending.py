@@ -1,45 +1,122 @@
 """Remembered requests: transactions without their final answer yet (SIP-RULES 5).
 
 Retransmissions, CANCEL and ACK to a non-2xx answer carry the same branch, so they find the
-member of their transaction here whatever has become of hash and bindings meanwhile.
+member of their transaction here whatever has become of hash and bindings meanwhile; and what a
+member that dies had not answered is sent to another one from here. Bounded by octets and number.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass
+from collections import OrderedDict, defaultdict
+from dataclasses import dataclass, field
 
 from rmlb.routing.expiry import ExpiryBuckets
+from rmlb.routing.verdict import Destination, Origin
 
 COMPLETED_S = 32.0
 """An entry stays so long past the final answer, for step 0: 64 T1 (RFC 3261 17)."""
 
+MAX_TAGS = 8
+"""Early dialogs remembered per attempt: a member that forks wider is its own affair."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One member's try at a request."""
+
+    member: int
+    sent_at: float
+    sent: bytes = b""
+    """The octets sent, kept for what we sent again ourselves; the first try is rendered anew."""
+    to: Destination | None = None
+    provisional: bool = False
+    """A 1xx came: the member has it, and may be sent a CANCEL (9.1)."""
+    final: int = 0
+    abandoned: bool = False
+    """Another member was asked after it."""
+    cancel_owed: bool = False
+    """Our CANCEL leaves with its first 1xx."""
+    cancelled: bool = False
+    """Our CANCEL has left."""
+    tags: set[bytes] = field(default_factory=set)
+    """To tags of its 1xx: early dialogs."""
+
+    @property
+    def alive(self) -> bool:
+        """It may still answer."""
+        return not self.final
+
+
+@dataclass(slots=True)
+class Failure:
+    """A failure answer that was swallowed because another member was asked."""
+
+    status: int
+    to: Destination
+    data: bytes
+
 
 @dataclass(slots=True)
 class Remembered:
-    """One transaction: where its request went."""
+    """One transaction."""
 
-    member: int
+    key: int
     method: bytes
+    initial: bool
+    data: bytes
+    """The request as received; empty once it is answered and only its outcome counts."""
+    origin: Origin
+    begun: float
     expires: float
+    attempts: list[Attempt]
     look_at: int = 0
-    initial: bool = True
-    """It was an initial request."""
     final: int = 0
-    """Status of the final answer, 0 while there is none."""
+    """Status of the final answer that went to the caller, 0 while there is none."""
+    final_by: int = 0
+    """The member whose answer that was; 0: ours."""
+    answer: bytes = b""
+    """Our own final answer, for retransmissions of the request."""
+    answer_to: Destination | None = None
+    ringing: bool = False
+    """The caller has seen a 1xx other than 100, so it retransmits no more."""
+    cancel: tuple[bytes, Origin] | None = None
+    """The caller's CANCEL: this request is never sent again."""
+    best: Failure | None = None
+
+    @property
+    def newest(self) -> Attempt:
+        return self.attempts[-1]
+
+    def attempt_of(self, member: int) -> Attempt | None:
+        for attempt in self.attempts:
+            if attempt.member == member:
+                return attempt
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingLimits:
+    """[retry]: sizes and seconds."""
+
+    max_requests: int = 100_000
+    max_octets: int = 64 * 2**20
+    timer_c_s: float = 200.0
 
 
 class PendingRequests:
-    """Bounded by number; the oldest goes first. Keys are the branch's 64-bit MAC."""
+    """The table, keyed by the branch's 64-bit MAC. The oldest goes first when it is full."""
 
-    def __init__(self, max_requests: int, timer_c_s: float) -> None:
-        self.max_requests = max_requests
-        self.timer_c_s = timer_c_s
+    def __init__(self, limits: PendingLimits) -> None:
+        self.limits = limits
         self.evicted = 0
         self.unanswered = 0
         """Entries without their final answer."""
+        self.octets = 0
+        """Of the requests kept."""
         self._entries: OrderedDict[int, Remembered] = OrderedDict()
         self._expiry = ExpiryBuckets()
+        self._given_up: list[Remembered] = []
+        self._with: defaultdict[int, dict[int, None]] = defaultdict(dict)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -47,43 +124,87 @@ class PendingRequests:
     def find(self, key: int) -> Remembered | None:
         return self._entries.get(key)
 
-    def remember(self, key: int, method: bytes, member: int, now: float, *, initial: bool) -> None:
-        """A request goes to a member. A retransmission changes nothing but the member."""
-        entry = self._entries.get(key)
-        if entry is not None:
-            entry.member = member
-            return
-        while len(self._entries) >= self.max_requests:
-            _, oldest = self._entries.popitem(last=False)
-            self.unanswered -= not oldest.final
-            self.evicted += 1
-        lifetime = self.timer_c_s if method == b"INVITE" else COMPLETED_S
-        entry = Remembered(member, method, now + lifetime, initial=initial)
-        self._entries[key] = entry
-        self.unanswered += 1
-        entry.look_at = self._expiry.put(key, entry.expires)
+    def waiting_for(self, member: int) -> list[Remembered]:
+        """Unanswered requests whose newest attempt that member has, oldest first."""
+        keys = self._with.get(member)
+        return [self._entries[key] for key in keys] if keys else []
 
-    def answered(self, key: int, status: int, now: float) -> Remembered | None:
-        """An answer passed: a 1xx restarts timer C (16.7 step 2), a final one ends the wait."""
-        entry = self._entries.get(key)
-        if entry is None or entry.final:
-            return entry
-        if status >= 200:
-            entry.final = status
-            self.unanswered -= 1
-            entry.expires = now + COMPLETED_S
-            entry.look_at = self._expiry.put(key, entry.expires)
-        elif status > 100 and entry.method == b"INVITE":
-            entry.expires = now + self.timer_c_s
+    def remember(
+        self,
+        key: int,
+        *,
+        method: bytes,
+        initial: bool,
+        data: bytes,
+        origin: Origin,
+        member: int,
+        now: float,
+    ) -> Remembered:
+        """A request goes to its first member."""
+        self._make_room(len(data))
+        lifetime = self.limits.timer_c_s if method == b"INVITE" else COMPLETED_S
+        attempts = [Attempt(member, now)]
+        entry = Remembered(key, method, initial, data, origin, now, now + lifetime, attempts)
+        self._entries[key] = entry
+        self._with[member][key] = None
+        self.unanswered += 1
+        self.octets += len(data)
+        entry.look_at = self._expiry.put(key, entry.expires)
         return entry
 
-    def expire(self, now: float) -> None:
+    def add_attempt(self, entry: Remembered, attempt: Attempt) -> None:
+        """The request goes to another member; the one before is abandoned."""
+        self._with[entry.newest.member].pop(entry.key, None)
+        entry.newest.abandoned = True
+        entry.attempts.append(attempt)
+        self._with[attempt.member][entry.key] = None
+
+    def provisional(self, entry: Remembered, status: int, now: float) -> None:
+        """A 1xx passed to the caller: timer C starts anew for other than 100 (16.7 step 2)."""
+        if status > 100:
+            entry.ringing = True
+            if entry.method == b"INVITE":
+                entry.expires = now + self.limits.timer_c_s
+
+    def answered(self, entry: Remembered, status: int, now: float, *, by: int) -> None:
+        """The final answer went to the caller, from member `by` or (0) from ourselves."""
+        if entry.final:
+            return
+        entry.final = status
+        entry.final_by = by
+        entry.expires = now + COMPLETED_S
+        entry.look_at = self._expiry.put(entry.key, entry.expires)
+        self.unanswered -= 1
+        self._with[entry.newest.member].pop(entry.key, None)
+        if len(entry.attempts) == 1:
+            self.octets -= len(entry.data)
+            entry.data = b""
+
+    def expire(self, now: float) -> list[Remembered]:
+        """Forget what is due; returns those forgotten since, also when full, without an answer."""
         for key, second in self._expiry.due(now):
             entry = self._entries.get(key)
             if entry is None or entry.look_at != second:
                 continue
             if entry.expires <= now:
-                del self._entries[key]
-                self.unanswered -= not entry.final
+                self._forget(entry)
             else:
                 entry.look_at = self._expiry.put(key, entry.expires)
+        given_up, self._given_up = self._given_up, []
+        return given_up
+
+    def _make_room(self, octets: int) -> None:
+        limits = self.limits
+        while self._entries and (
+            len(self._entries) >= limits.max_requests or self.octets + octets > limits.max_octets
+        ):
+            self._forget(next(iter(self._entries.values())))
+            self.evicted += 1
+
+    def _forget(self, entry: Remembered) -> None:
+        del self._entries[entry.key]
+        self.octets -= len(entry.data)
+        if not entry.final:
+            self.unanswered -= 1
+            self._with[entry.newest.member].pop(entry.key, None)
+            self._given_up.append(entry)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from rmlb.routing.affinity import Memory
+from rmlb.routing import failover
+from rmlb.routing.affinity import Memory, Moment
 from rmlb.routing.forwarding import without_vias
 from rmlb.routing.keys import affinity_hash
 from rmlb.routing.member import Member
+from rmlb.routing.pending import Attempt, Failure, Remembered
 from rmlb.routing.signature import Branch, ReturnPath, read_branch, verify_response
 from rmlb.routing.table import RoutingTable
 from rmlb.routing.verdict import (
@@ -20,6 +22,7 @@ from rmlb.routing.verdict import (
 )
 from rmlb.sip.address import Transport, is_ip_literal, is_unicast
 from rmlb.sip.message import Message
+from rmlb.sip.response import REASONS
 from rmlb.sip.via import Via, top_via, via_after
 
 REFER_LIFETIME_S = 600.0
@@ -31,10 +34,9 @@ DEFAULT_EXPIRES_S = 3600.0
 """A SUBSCRIBE's 2xx without Expires: the usual default of event packages (RFC 6665 4.2.1.1)."""
 
 
-def route_response(
-    message: Message, origin: Origin, table: RoutingTable, memory: Memory, now: float
-) -> Verdict:
+def route_response(message: Message, origin: Origin, moment: Moment) -> Verdict:
     """The verdict on a scanned response. Raises SipError where scanning goes on and fails."""
+    table, memory = moment.table, moment.memory
     via = top_via(message)
     branch = read_branch(via.branch)
     if via.own is None or branch is None:
@@ -43,16 +45,46 @@ def route_response(
     way = verify_response(table.keys, message, via, below)
     if way is None:
         return Drop(Kind.RESPONSE, Reason.UNVERIFIED_RESPONSE)
+    entry = memory.pending.find(branch.key)
     if below is None:
+        if entry is not None and message.cseq_method == b"CANCEL":
+            failover.cancel_answered(entry, branch.member)
         return Absorb(Kind.RESPONSE, Reason.OWN_REQUEST)
-    _learn(message, branch, table, memory, now)
     to = _return_address(below, way, table)
     if isinstance(to, Reason):
         return Drop(Kind.RESPONSE, to)
     if _is_us(to, table):
         return _to_member(message, below, via, origin, table, memory)
-    data = without_vias(message, via, via)
+    if branch.member:
+        memory.loads.heard(branch.member)
+    status = _status_outside(message, branch, table)
+    data = without_vias(message, via, via, _status_edits(message, status))
+    attempt = entry.attempt_of(branch.member) if entry is not None else None
+    if entry is not None and attempt is not None and message.cseq_method == entry.method:
+        failure = Failure(status, to, data)
+        verdict = failover.judge_response(entry, attempt, message, failure, moment)
+        if verdict is not None:
+            return verdict
+    elif entry is not None and entry.answer and message.cseq_method == b"CANCEL":
+        return Drop(Kind.RESPONSE, Reason.LATE_FINAL)
+    _learn(message, branch, entry, attempt, moment)
     return Forward(Kind.RESPONSE, data, to, status=message.status, answered_by=branch.member)
+
+
+def _status_outside(message: Message, branch: Branch, table: RoutingTable) -> int:
+    """A member's 503 is 500 for the caller while another member takes calls (16.7 step 6)."""
+    if message.status == 503 and branch.member and any(m.id != branch.member for m in table.taking):
+        return 500
+    return message.status
+
+
+def _status_edits(message: Message, status: int) -> list[tuple[int, int, bytes]]:
+    """Another status line, without the Retry-After that would park the whole VIP."""
+    if status == message.status:
+        return []
+    line = b"SIP/2.0 %d %b" % (status, REASONS[status])
+    parked = message.fields_named(b"retry-after")
+    return [(0, message.start_line_end, line), *((f.start, f.end + 2, b"") for f in parked)]
 
 
 def _is_us(to: Destination, table: RoutingTable) -> bool:
@@ -167,18 +199,20 @@ def _signer(message: Message, via: Via, table: RoutingTable, memory: Memory) -> 
 
 
 def _learn(
-    message: Message, branch: Branch, table: RoutingTable, memory: Memory, now: float
-) -> None:  # fmt: skip
+    message: Message,
+    branch: Branch,
+    entry: Remembered | None,
+    attempt: Attempt | None,
+    moment: Moment,
+) -> None:
     """What a verified response teaches of its dialog (SIP-RULES 3 and 6)."""
+    table, memory, now = moment
     status, method, bindings = message.status, message.cseq_method, memory.bindings
-    entry = memory.pending.answered(branch.key, status, now)
     member = branch.member
     key = affinity_hash(table.affinity_key, message.call_id)
     binding = bindings.find(key)
     if method == b"INVITE" and member and 100 < status < 300 and binding is None:
-        binding = bindings.bind(
-            key, member, table.losses.number, now, redundant=table.record_route
-        )  # fmt: skip
+        binding = bindings.bind(key, member, table.losses.number, now, redundant=table.record_route)
         if status >= 200 and entry is not None and not entry.initial:
             bindings.ended_unknown(member)  # a re-INVITE: its evicted call is counted anew
     if binding is None:
@@ -191,7 +225,9 @@ def _learn(
         if entry is not None and entry.initial and binding.member == member:
             bindings.failed(key, binding, now)
     elif method == b"INVITE":
-        bindings.answered(key, binding, now, member=member or binding.member, tag=message.to_tag)
+        fork = attempt is not None and attempt.abandoned
+        answering = member or binding.member
+        bindings.answered(key, binding, now, member=answering, tag=message.to_tag, fork=fork)
     elif method == b"BYE":
         bindings.ended(key, binding, now)
     elif method in (b"SUBSCRIBE", b"REFER") and binding.phase.value in ("trying", "failed"):

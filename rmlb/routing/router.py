@@ -6,13 +6,25 @@ Requests are handled in requests.py, responses in responses.py. Knows no sockets
 
 from __future__ import annotations
 
-from rmlb.routing.affinity import Memory
+from rmlb.routing import failover
+from rmlb.routing.affinity import Memory, Moment
 from rmlb.routing.counters import Counters
 from rmlb.routing.replies import refuse
 from rmlb.routing.requests import route_request
 from rmlb.routing.responses import route_response
 from rmlb.routing.table import RoutingTable
-from rmlb.routing.verdict import Absorb, Drop, Forward, Kind, Origin, Reason, Reply, Verdict
+from rmlb.routing.verdict import (
+    Absorb,
+    Drop,
+    Forward,
+    Kind,
+    Origin,
+    Own,
+    Reason,
+    Reply,
+    Report,
+    Verdict,
+)
 from rmlb.sip.message import SipError, scan
 
 
@@ -26,9 +38,42 @@ class Router:
         self.memory = memory
         self.counters = Counters()
 
-    def publish(self, table: RoutingTable) -> None:
-        """The next message is routed by this snapshot."""
-        self.table = table
+    def publish(self, table: RoutingTable, now: float) -> None:
+        """The next message is routed by this snapshot.
+
+        What was remembered for a member that it says is out goes elsewhere, into the outbox.
+        """
+        before, self.table = self.table, table
+        for member in table.members.values():
+            known = before.members.get(member.id)
+            if known is not None and known.reachable and not member.reachable:
+                failover.member_out(member.id, self._moment(now))
+
+    def look(self, now: float) -> None:
+        """Repetitions, deadlines and silent members; some twenty times a second."""
+        failover.look(self._moment(now))
+
+    def spared(self, member_id: int, now: float) -> None:
+        """A suspect member answered a probe after all.
+
+        What a broken connection to it may have lost is repeated, and its silence forgiven.
+        """
+        failover.send_again(member_id, self._moment(now))
+        self.memory.loads.forgive_silence(member_id)
+
+    def take_outbox(self) -> list[Own]:
+        """Own messages that wait to leave; each is given once."""
+        own = self.memory.outbox
+        if own:
+            self.memory.outbox = []
+            for message in own:
+                self.counters.own[message.what] += 1
+        return own
+
+    def take_reports(self) -> list[Report]:
+        """What traffic says of members' health; each is given once."""
+        reports, self.memory.reports = self.memory.reports, []
+        return reports
 
     def receive(self, data: bytes, origin: Origin, now: float) -> Verdict:
         """Decide on one message. `now` in seconds of a monotonic clock. Never raises."""
@@ -54,7 +99,9 @@ class Router:
     def expire(self, now: float) -> None:
         """Forget what is due; to be called about once a second."""
         self.memory.bindings.expire(now)
-        self.memory.pending.expire(now)
+        for entry in self.memory.pending.expire(now):
+            if entry.initial and not entry.newest.provisional:
+                self.memory.loads.gave_up(entry.newest.member)
 
     def _route(self, data: bytes, origin: Origin, now: float) -> Verdict:
         if self.table.is_own_endpoint(origin.host, origin.port):
@@ -63,8 +110,11 @@ class Router:
             return Absorb(Kind.OTHER, Reason.KEEPALIVE)
         message = scan(data, max_headers=self.table.max_headers)
         if message.is_request:
-            return route_request(message, origin, self.table, self.memory, now)
-        return route_response(message, origin, self.table, self.memory, now)
+            return route_request(message, origin, self._moment(now))
+        return route_response(message, origin, self._moment(now))
+
+    def _moment(self, now: float) -> Moment:
+        return Moment(self.table, self.memory, now)
 
     def _count(self, verdict: Verdict) -> None:
         counters = self.counters

@@ -89,6 +89,14 @@ def make_own_param(
     return b";%b=%b.%b" % (OWN_PARAM, body, proof)
 
 
+def make_lone_param(keys: Keyring, instance: bytes, origin: Origin, branch: bytes) -> bytes:
+    """`;rmlb=...` for the only Via of a request that the balancer itself makes (CANCEL, ACK)."""
+    nowhere = b"00000000"
+    body = b"%b.%b%x.%b" % (instance, _LETTERS[origin.transport], origin.channel, nowhere)
+    proof = mac(keys.signing.via, branch, body, b"", b"", b"")
+    return b";%b=%b.%b" % (OWN_PARAM, body, proof)
+
+
 def verify_response(
     keys: Keyring, response: Message, own: Via, below: Via | None
 ) -> ReturnPath | None:

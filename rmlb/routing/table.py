@@ -66,6 +66,14 @@ class RoutingTable:
     udp_size_limit: int = 0
     """Requests larger than this leave over TCP where the member has it (18.1.1); 0: never."""
     max_headers: int = 256
+    retry_codes: frozenset[int] = frozenset((503,))
+    """[retry] codes: answers to initial requests upon which another member is asked."""
+    after_provisional: bool = True
+    """[retry]: also re-send what the caller has seen ringing."""
+    deadline_s: float = 16.0
+    """[retry]: when the best swallowed failure leaves after all."""
+    refusals: int = 10
+    """[health]: initial requests answered with 503 in a row that make a member refusing."""
 
     taking: tuple[Member, ...] = field(init=False)
     """Members that may take new calls."""

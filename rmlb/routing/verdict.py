@@ -52,6 +52,13 @@ class Reason(StrEnum):
     NO_MEMBER = "no_member"
     MEMBER_LOST = "member_lost"
     UNREACHABLE = "unreachable"
+    EARLY_DIALOG_GONE = "early_dialog_gone"
+    OVERLOAD = "overload"
+    CANCELLED = "cancelled"
+    REPEATED = "repeated"
+    RETRIED = "retried"
+    ABANDONED = "abandoned"
+    LATE_FINAL = "late_final"
     OWN_ACK = "own_ack"
     OWN_REQUEST = "own_request"
     KEEPALIVE = "keepalive"
@@ -85,6 +92,13 @@ _RULES = {
     Reason.NO_MEMBER: "SIP-RULES 5: no member can take it",
     Reason.MEMBER_LOST: "SIP-RULES 3, hotstandby = false: its member is lost",
     Reason.UNREACHABLE: "SIP-RULES 4: no way to that transport or address family",
+    Reason.EARLY_DIALOG_GONE: "SIP-RULES 5: its early dialog was abandoned with its member",
+    Reason.OVERLOAD: "SIP-RULES 5: over every member's limit",
+    Reason.CANCELLED: "SIP-RULES 5: CANCEL for a member that is out (200, and 487 to the INVITE)",
+    Reason.REPEATED: "SIP-RULES 5: a retransmission of what was just sent again, or answered",
+    Reason.RETRIED: "SIP-RULES 5: a failure swallowed because another member was asked",
+    Reason.ABANDONED: "SIP-RULES 5: answer of a member that was given up",
+    Reason.LATE_FINAL: "SIP-RULES 5: a final answer after our own",
     Reason.OWN_ACK: "SIP-RULES 1 G: ACK to an answer of our own",
     Reason.OWN_REQUEST: "SIP-RULES 5: answer to a request of our own",
     Reason.KEEPALIVE: "RFC 5626 4.4.1: a datagram of CRLFs",
@@ -166,6 +180,32 @@ class Drop:
 
     kind: Kind
     reason: Reason
+
+
+class Own(NamedTuple):
+    """A message of our own: a request sent again, our ACK or CANCEL, a late final answer."""
+
+    what: str
+    """Metrics label: resend, ack, cancel, answer."""
+    to: Destination
+    data: bytes
+
+
+class Report(NamedTuple):
+    """What traffic says of a member's health."""
+
+    member: int
+    what: Hint
+    value: float = 0.0
+    """RETRY_AFTER: seconds. UNANSWERED: seconds of silence."""
+
+
+class Hint(StrEnum):
+    """Kinds of report."""
+
+    UNANSWERED = "unanswered"
+    REFUSES_CALLS = "refuses calls"
+    RETRY_AFTER = "retry after"
 
 
 Verdict = Forward | Reply | Absorb | Drop

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from rmlb.routing.counters import Counters
 from rmlb.routing.table import Listener
-from rmlb.routing.verdict import Destination, Forward, Origin, Reply, Verdict
+from rmlb.routing.verdict import Destination, Forward, Origin, Own, Reply, Verdict
 from rmlb.sip.address import Transport, is_ip_literal, is_unicast
 from rmlb.sip.message import SipError
 from rmlb.transport.names import NameCache
@@ -39,6 +39,12 @@ class Engine(Protocol):
     def receive(self, data: bytes, origin: Origin, now: float) -> Verdict: ...
 
     def refuse(self, data: bytes, error: SipError, origin: Origin) -> Verdict: ...
+
+    def take_outbox(self) -> list[Own]: ...
+
+
+Trouble = Callable[[str, int, str], None]
+"""Host and port that refused a datagram, a connection or dropped one, and what happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +72,14 @@ class Exchange:
     """All sockets of one balancer."""
 
     def __init__(
-        self, engine: Engine, listeners: tuple[Listener, ...], settings: ExchangeSettings
+        self,
+        engine: Engine,
+        listeners: tuple[Listener, ...],
+        settings: ExchangeSettings,
+        trouble: Trouble,
     ) -> None:
         self.counters = engine.counters
+        self._trouble = trouble
         self._engine = engine
         self._listeners = listeners
         self._settings = settings
@@ -82,6 +93,7 @@ class Exchange:
         self._connecting: dict[Remote, list[bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_channel = FIRST_CHANNEL
+        self._closing = False
         self._sweeper: asyncio.TimerHandle | None = None
 
     @property
@@ -102,6 +114,7 @@ class Exchange:
 
     async def stop(self) -> None:
         """Close listeners and connections; what is queued on a connection still leaves."""
+        self._closing = True
         if self._sweeper is not None:
             self._sweeper.cancel()
         for udp in self._udp.values():
@@ -128,12 +141,18 @@ class Exchange:
         else:
             self._send_stream(to, data)
 
+    def flush(self) -> None:
+        """Send what the engine made itself: re-sends, ACK, CANCEL, late answers."""
+        for own in self._engine.take_outbox():
+            self.send(own.to, own.data)
+
     # Hub: what connections and UDP sockets call
 
     def receive(self, data: bytes, origin: Origin, now: float) -> None:
         verdict = self._engine.receive(data, origin, now)
         if isinstance(verdict, Forward | Reply):
             self.send(verdict.to, verdict.data)
+        self.flush()
 
     def refuse(self, data: bytes, error: SipError, origin: Origin) -> None:
         verdict = self._engine.refuse(data, error, origin)
@@ -162,6 +181,8 @@ class Exchange:
         remote = (connection.sip_transport, *connection.remote)
         if self._by_remote.get(remote) is connection:
             del self._by_remote[remote]
+        if not connection.accepted and not self._closing:
+            self._trouble(*connection.remote, "the connection to it was closed")
 
     # listeners
 
@@ -171,6 +192,7 @@ class Exchange:
             self._udp[listener.index] = UdpSocket(
                 listener,
                 self.receive,
+                self._refused,
                 self.counters,
                 receive_buffer=settings.receive_buffer,
                 send_buffer=settings.send_buffer,
@@ -229,6 +251,7 @@ class Exchange:
         except (OSError, TimeoutError, ssl.SSLError) as error:
             cause = "connect_timeout" if isinstance(error, TimeoutError) else "connect_failed"
             self.counters.send_errors[cause] += len(self._connecting.pop(remote))
+            self._trouble(to.host, to.port, f"cannot connect to it: {error or 'timed out'}")
             return
         except asyncio.CancelledError:
             self._connecting.pop(remote, None)
@@ -269,6 +292,9 @@ class Exchange:
             self.counters.send_errors["to_ourselves"] += 1
         else:
             self.send(to._replace(host=host), data)
+
+    def _refused(self, host: str, port: int) -> None:
+        self._trouble(host, port, "a message to it was refused")
 
     # housekeeping
 

@@ -1,11 +1,18 @@
-"""UDP on the virtual IP: batches of datagrams in, single datagrams out."""
+"""UDP on the virtual IP: batches of datagrams in, single datagrams out, refusals told apart.
+
+ICMP errors are asked for (IP_RECVERR), because they tell of a dead member within a round trip.
+They come back through the error queue with the address that was refused; the kernel also fails
+the next send on the socket, to whomever that goes, so such a send is made once more.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import select
 import socket
 from collections.abc import Callable
+from typing import Final
 
 from rmlb.routing.counters import Counters
 from rmlb.routing.table import Listener
@@ -13,21 +20,32 @@ from rmlb.routing.verdict import Origin
 from rmlb.sip.address import Transport
 from rmlb.transport.ports import listening_socket
 
-BATCH = 64
+BATCH: Final = 64
 """Datagrams per turn of the event loop: 64 x ~100 us keeps timers and TCP within 10 ms."""
 
-_MAX_DATAGRAM = 65535
+_MAX_DATAGRAM: Final = 65535
+_IP_RECVERR: Final = 11  # <linux/in.h>
+_IPV6_RECVERR: Final = 25  # <linux/in6.h>
+_ERRORS_AT_ONCE: Final = 256
+_INNOCENT: Final = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH)
+"""Errors that an earlier datagram to somebody else may have left on the socket."""
 
 Receive = Callable[[bytes, Origin, float], None]
+Refused = Callable[[str, int], None]
 
 
 class UdpSocket:
-    """One UDP listener. `receive` gets every datagram with the batch's one `now`."""
+    """One UDP listener.
+
+    `receive` gets every datagram with the batch's one `now`, `refused` the host and port that
+    answered a datagram with ICMP.
+    """
 
     def __init__(
         self,
         listener: Listener,
         receive: Receive,
+        refused: Refused,
         counters: Counters,
         *,
         receive_buffer: int,
@@ -35,26 +53,55 @@ class UdpSocket:
     ) -> None:
         self._listener = listener
         self._receive = receive
+        self._refused = refused
         self._counters = counters
-        self._sock = listening_socket(listener, socket.SOCK_DGRAM)
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        sock = self._sock = listening_socket(listener, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+        # libuv stops watching a descriptor that reports EPOLLERR, which a filled error queue
+        # does; an epoll of our own in between reports only that there is something to do.
+        self._epoll = select.epoll()
+        self._epoll.register(sock.fileno(), select.EPOLLIN)
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._sock, self._readable)
+        self._loop.add_reader(self._epoll.fileno(), self._ready)
 
     def send(self, data: bytes, host: str, port: int) -> None:
         """Send one datagram; a refusal by the kernel is counted by its errno name."""
         try:
             self._sock.sendto(data, (host, port))
         except OSError as error:
-            cause = errno.errorcode.get(error.errno or 0, "unknown").lower()
-            self._counters.send_errors[cause] += 1
+            if error.errno in _INNOCENT:
+                self._send_once_more(data, host, port)
+            else:
+                self._count(error)
 
     def close(self) -> None:
-        self._loop.remove_reader(self._sock)
+        self._loop.remove_reader(self._epoll.fileno())
+        self._epoll.close()
         self._sock.close()
 
-    def _readable(self) -> None:
+    def _send_once_more(self, data: bytes, host: str, port: int) -> None:
+        try:
+            self._sock.sendto(data, (host, port))
+        except OSError as error:
+            self._count(error)
+
+    def _count(self, error: OSError) -> None:
+        cause = errno.errorcode.get(error.errno or 0, "unknown").lower()
+        self._counters.send_errors[cause] += 1
+
+    def _ready(self) -> None:
+        for _, events in self._epoll.poll(0):
+            if events & select.EPOLLERR:
+                self._read_errors()
+            if events & select.EPOLLIN:
+                self._read_datagrams()
+
+    def _read_datagrams(self) -> None:
         now = self._loop.time()
         index = self._listener.index
         for _ in range(BATCH):
@@ -62,7 +109,20 @@ class UdpSocket:
                 data, source = self._sock.recvfrom(_MAX_DATAGRAM)
             except BlockingIOError:
                 return
-            except OSError:  # an ICMP error for an earlier datagram
+            except OSError:  # an ICMP error for an earlier datagram; the queue tells whose
                 continue
             host = source[0].partition("%")[0]
             self._receive(data, Origin(Transport.UDP, index, index, host, source[1]), now)
+
+    def _read_errors(self) -> None:
+        """Drain the error queue: the address of each datagram that was refused."""
+        refused: set[tuple[str, int]] = set()
+        for _ in range(_ERRORS_AT_ONCE):
+            try:
+                _, _, _, to = self._sock.recvmsg(0, 512, socket.MSG_ERRQUEUE)
+            except OSError:
+                break
+            refused.add((to[0].partition("%")[0], to[1]))
+        for host, port in refused:
+            self._counters.send_errors["refused"] += 1
+            self._refused(host, port)

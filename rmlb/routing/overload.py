@@ -1,0 +1,134 @@
+"""What each member carries: who may get one more initial request, and who has gone quiet.
+
+Limits per member ([overload]): calls per second as a token bucket, and initial requests that
+wait for a first answer, fixed or following the member's answer times. `now` is a parameter.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+BURST_S = 0.1
+"""A bucket holds the calls of a tenth of a second, at least one."""
+
+LEAST_ADAPTIVE = 4.0
+"""An adaptive limit never falls below this, so that a slow member can show that it recovered."""
+
+START_ADAPTIVE = 64.0
+SLOWER = 2.0
+"""Answer times beyond twice the best seen, plus GRACE_S, call for fewer requests at a time."""
+
+MOST_PATIENCE = 64
+GRACE_S = 0.05
+BACK_OFF = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class LoadLimits:
+    """[overload]; 0 is no limit."""
+
+    calls_per_second: int = 0
+    requests_waiting: int = 0
+    adaptive: bool = False
+
+
+@dataclass(slots=True)
+class Load:
+    """One member."""
+
+    waiting: int = 0
+    """Initial requests without any answer."""
+    tokens: float | None = None
+    filled_at: float = 0.0
+    asked_at: float | None = None
+    """When the oldest request since its last answer was sent; None: it owes none."""
+    patience: int = 1
+    """Its silence is looked at later each time it answered a probe in spite of it."""
+    refusals: int = 0
+    """Initial requests answered with 503 in a row."""
+    limit: float = START_ADAPTIVE
+    best_s: float | None = None
+    """Shortest time to a first answer, slowly forgotten."""
+
+
+class Loads:
+    """All members' loads."""
+
+    def __init__(self, limits: LoadLimits) -> None:
+        self.limits = limits
+        self._of: defaultdict[int, Load] = defaultdict(Load)
+
+    def of(self, member: int) -> Load:
+        return self._of[member]
+
+    def has_room(self, member: int, now: float) -> bool:
+        """One more initial request may go there."""
+        limits = self.limits
+        load = self._of[member]
+        if limits.calls_per_second:
+            self._fill(load, now)
+            if load.tokens is not None and load.tokens < 1.0:
+                return False
+        if limits.adaptive and load.waiting >= load.limit:
+            return False
+        return not (limits.requests_waiting and load.waiting >= limits.requests_waiting)
+
+    def sent(self, member: int, now: float, *, initial: bool) -> None:
+        """A request was sent to the member for the first time."""
+        load = self._of[member]
+        if load.asked_at is None:
+            load.asked_at = now
+        if initial:
+            load.waiting += 1
+            if self.limits.calls_per_second:
+                self._fill(load, now)
+                load.tokens = (load.tokens or 0.0) - 1.0
+
+    def heard(self, member: int) -> None:
+        """Any response of the member arrived: it is alive."""
+        load = self._of[member]
+        load.asked_at = None
+        load.patience = 1
+
+    def first_answer(self, member: int, took_s: float) -> None:
+        """An initial request got its first answer."""
+        load = self._of[member]
+        load.waiting = max(0, load.waiting - 1)
+        if not self.limits.adaptive:
+            return
+        best = load.best_s = took_s if load.best_s is None else min(load.best_s * 1.001, took_s)
+        if took_s > best * SLOWER + GRACE_S:
+            load.limit = max(LEAST_ADAPTIVE, load.limit * BACK_OFF)
+        else:
+            most = self.limits.requests_waiting or float("inf")
+            load.limit = min(load.limit + 1.0 / load.limit, most)
+
+    def gave_up(self, member: int) -> None:
+        """An initial request will get no answer there any more."""
+        load = self._of[member]
+        load.waiting = max(0, load.waiting - 1)
+
+    def unanswered_for(self, member: int, now: float) -> float:
+        """Seconds since the oldest request that the member's silence began with; 0 if none."""
+        asked_at = self._of[member].asked_at
+        return 0.0 if asked_at is None else now - asked_at
+
+    def forget_silence(self, member: int) -> None:
+        """Start anew: the member is known to be out."""
+        self._of[member].asked_at = None
+
+    def forgive_silence(self, member: int) -> None:
+        """It answers probes, only no calls: do not look again so soon."""
+        load = self._of[member]
+        load.asked_at = None
+        load.patience = min(load.patience * 2, MOST_PATIENCE)
+
+    def _fill(self, load: Load, now: float) -> None:
+        rate = self.limits.calls_per_second
+        most = max(1.0, rate * BURST_S)
+        if load.tokens is None:
+            load.tokens = most
+        else:
+            load.tokens = min(most, load.tokens + (now - load.filled_at) * rate)
+        load.filled_at = now
