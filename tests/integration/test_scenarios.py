@@ -49,6 +49,30 @@ def test_caller_and_member_fit(
     assert set(at_member.reasons) <= {"FailedTcpClosed"}
 
 
+@pytest.mark.parametrize("transport", ["u1", "t1"])
+def test_members_that_share_their_dialogs(tmp_path: Path, start: Start, transport: str) -> None:
+    uas = start(Sipp.member(tmp_path, 1, "uas_shared", transport=transport))
+    uac = start(
+        Sipp(tmp_path, "uac_shared", target=uas.port, transport=transport, rate=100, calls=20)
+    )
+    assert_all_succeeded(uac, uac.finish(), 20)
+    counters = uas.stop().counters
+    assert (counters["calls"], counters["adopted"]) == (20, 0)
+
+
+def test_a_sharing_member_takes_requests_of_another_members_dialogs(
+    tmp_path: Path, start: Start
+) -> None:
+    uas = start(Sipp.member(tmp_path, 1, "uas_shared"))
+    for method, status in (("INVITE", "200"), ("BYE", "200"), ("CANCEL", "481")):
+        answer = _ask(uas.port, method, ";tag=m2-7")
+        assert answer is not None
+        assert answer.startswith(f"SIP/2.0 {status} ")
+        assert "X-Simulated-Member: 1" in answer
+    result = uas.stop(patience_s=0.1)
+    assert result.counters["adopted"] == 2
+
+
 def test_retransmitted_invite(tmp_path: Path, start: Start) -> None:
     uas = start(Sipp.member(tmp_path, 1, "uas_slow", trace=True))
     uac = start(Sipp(tmp_path, "uac_retrans", target=uas.port, rate=50, calls=10))
