@@ -113,6 +113,9 @@ def _send_outward(request: Request, table: RoutingTable) -> Verdict:
     if isinstance(forward, Reason):
         status = _STATUS[forward]
         return reply(message, via, origin, table, status, forward, kind=Kind.OUTWARD)
+    member = table.member_at(forward.to.host, forward.to.port)
+    if member is not None and _is_from(request, member, table):
+        return reply(message, via, origin, table, 482, Reason.BACK_TO_SENDER, kind=Kind.OUTWARD)
     return forward
 
 
