@@ -45,12 +45,12 @@ from rmlb.routing.losses import LossLog
 from rmlb.routing.member import AdminState, Health, Member
 from rmlb.routing.router import Router
 from rmlb.routing.verdict import Hint, Report
-from rmlb.sip.address import SipAddress, Transport, bracketed, is_ip_literal
+from rmlb.sip.address import SipAddress, Transport, bracketed
 from rmlb.snapshot import Snapshot, choose_active, make_listeners, make_memory, make_table
 from rmlb.state.operator import OperatorStates
 from rmlb.state.secret import kept_secret
 from rmlb.transport.exchange import Exchange, ExchangeSettings
-from rmlb.transport.names import NameCache
+from rmlb.transport.names import MemberNames, NameCache
 from rmlb.transport.ports import family_of
 from rmlb.transport.stream import StreamLimits
 from rmlb.transport.tls import TlsContexts, TlsFiles
@@ -63,6 +63,9 @@ LOOK_S = 0.05
 
 RESOLVE_S = 30.0
 """Members named by host name are resolved again this often."""
+
+UNRESOLVED_S = 3.0
+"""The same while one of them has no address."""
 
 
 def run(config: Config) -> int:
@@ -105,7 +108,8 @@ class Node:
         self._started = time.monotonic()
         self._trackers = {number: Tracker(config.health) for number in config.rm}
         self._probes = {number: _Probes() for number in config.rm}
-        self._resolved = {number: _literal(rm.sip) for number, rm in config.rm.items()}
+        families = [family_of(listener.host) for listener in make_listeners(config)]
+        self._names = MemberNames(NameCache(), families)
         self._operator = OperatorStates(config.state.directory, set(AdminState), self._events.add)
         self._admin_states: dict[int, AdminState] = {}
         self._losses = LossLog()
@@ -121,7 +125,7 @@ class Node:
         self._exchange: Exchange | None = None
         self._prober: Prober | None = None
         self._admin: AdminServer | None = None
-        self._names = NameCache()
+        self._probing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
     # start and stop
@@ -131,7 +135,7 @@ class Node:
         config = self._config
         states = self._operator.load()
         self._admin_states = {n: AdminState(s) for n, s in states.items() if n in config.rm}
-        self._tls = self._make_tls()
+        self._tls = _make_tls(config)
         await self._resolve_members()
         self._publish()
         self._exchange = Exchange(
@@ -219,7 +223,13 @@ class Node:
                 why=f"{', '.join(fixed)} cannot change without a restart",
             )  # fmt: skip
             return
-        self._apply(fresh)
+        try:
+            tls = _make_tls(fresh)
+        except OSError as error:
+            why = f"[tls]: {error.strerror or error}"
+            self.tell(EventName.CONFIG_REJECTED, Severity.ERROR, why=why)
+            return
+        self._apply(fresh, tls)
 
     def tell(self, name: EventName, severity: Severity = Severity.INFO, **fields: object) -> None:
         """Record an event that happens now."""
@@ -290,6 +300,7 @@ class Node:
             self._on_probe,
             self._plan,
             ssl_context=self._tls.client if self._tls is not None else None,
+            certificate_names=self._names.certificate_names(self._configured_addresses()),
         )
         self._prober.start()
 
@@ -341,7 +352,7 @@ class Node:
         return {
             number: Member(
                 id=number,
-                addresses=self._resolved[number],
+                addresses=self._names.addresses(rm.sip),
                 health=self._trackers[number].health,
                 admin_state=self._admin_states.get(number, AdminState.ENABLED),
                 weight=max(1, rm.weight * self._trackers[number].weight(now) // 100),
@@ -400,27 +411,31 @@ class Node:
 
     # parts of the configuration
 
-    def _apply(self, fresh: Config) -> None:
+    def _apply(self, fresh: Config, tls: TlsContexts | None) -> None:
         """Go on under a new configuration; listeners and tables stay."""
         self._config = fresh
+        self._tls = tls
         for number in fresh.rm:
             self._trackers.setdefault(number, Tracker(fresh.health)).configure(fresh.health)
             self._probes.setdefault(number, _Probes())
-            known = self._resolved.get(number, ())
-            self._resolved[number] = _literal(fresh.rm[number].sip) or known
         self._keys = self._make_keys()
-        if self._tls is not None and fresh.tls.certificate:
-            self._tls.reload(_tls_files(fresh))
         self._publish()
-        self._tasks.append(asyncio.get_running_loop().create_task(self._restart_probing()))
+        self._tasks.append(asyncio.get_running_loop().create_task(self._renew()))
         self.tell(EventName.RELOADED, members=len(fresh.rm))
 
-    async def _restart_probing(self) -> None:
+    async def _renew(self) -> None:
+        """After a reload: what takes time."""
+        if self._exchange is not None and self._tls is not None:
+            await self._exchange.renew_tls(self._tls.server, self._tls.client)
         await self._resolve_members()
         self._publish()
-        if self._prober is not None:
-            await self._prober.stop()
-        self._start_probing()
+        await self._restart_probing()
+
+    async def _restart_probing(self) -> None:
+        async with self._probing:
+            if self._prober is not None:
+                await self._prober.stop()
+            self._start_probing()
 
     def _make_keys(self) -> Keyring:
         given = self._config.security.secrets
@@ -430,13 +445,6 @@ class Node:
         if fault is not None:
             self.tell(EventName.CONFIG_WARNING, Severity.WARNING, why=f"secret not kept: {fault}")
         return Keyring([secret])
-
-    def _make_tls(self) -> TlsContexts | None:
-        config = self._config
-        speaks_tls = any(x.transport is Transport.TLS for x in config.sip.listen) or any(
-            a.transport is Transport.TLS for rm in config.rm.values() for a in rm.sip
-        )
-        return TlsContexts(_tls_files(config)) if speaks_tls else None
 
     def _exchange_settings(self) -> ExchangeSettings:
         sip = self._config.sip
@@ -451,44 +459,30 @@ class Node:
             balancer_id=self._config.heartbeat.id or 0,
             server_tls=self._tls.server if self._tls is not None else None,
             client_tls=self._tls.client if self._tls is not None else None,
-            tls_names=self._tls_names(),
+            certificate_names=self._names.certificate_names(self._configured_addresses()),
         )
-
-    def _tls_names(self) -> dict[tuple[str, int], str]:
-        return {
-            (found.host, found.port): given.host
-            for number, rm in self._config.rm.items()
-            for found, given in zip(self._resolved[number], rm.sip, strict=False)
-        }
 
     # members named by host name
 
+    def _configured_addresses(self) -> list[SipAddress]:
+        return [address for rm in self._config.rm.values() for address in rm.sip]
+
     async def _keep_resolving(self) -> None:
         while True:
-            await asyncio.sleep(RESOLVE_S)
+            await asyncio.sleep(UNRESOLVED_S if self._names.unresolved else RESOLVE_S)
             if await self._resolve_members():
                 self._publish()
                 await self._restart_probing()
 
     async def _resolve_members(self) -> bool:
         """Look up members named by host name; True if an address has changed."""
-        changed = False
-        listeners = make_listeners(self._config)
-        family = family_of(listeners[0].host if listeners else self._config.cluster.virtual_ip)
-        for number, rm in self._config.rm.items():
-            found = []
-            for address in rm.sip:
-                host: str | None = address.host
-                if not is_ip_literal(address.host):
-                    host = await self._names.resolve(address.host, family)
-                if host is not None:
-                    found.append(address._replace(host=host))
-            if found and tuple(found) != self._resolved[number]:
-                self._resolved[number] = tuple(found)
-                changed = True
-            elif not found:
-                why = f"no address for {rm.sip[0].host}"
-                self.tell(EventName.CONFIG_WARNING, Severity.WARNING, member=number, why=why)
+        before = self._names.unresolved
+        changed = await self._names.refresh(self._configured_addresses())
+        for name in sorted(self._names.unresolved - before):
+            self.tell(EventName.CONFIG_WARNING, Severity.WARNING, why=f"no address for {name}")
+        if self._exchange is not None:
+            names = self._names.certificate_names(self._configured_addresses())
+            self._exchange.expect_certificates(names)
         return changed
 
     def _member_view(self, number: int) -> MemberView:
@@ -535,10 +529,6 @@ class _Probes:
         )
 
 
-def _literal(addresses: tuple[SipAddress, ...]) -> tuple[SipAddress, ...]:
-    return tuple(address for address in addresses if is_ip_literal(address.host))
-
-
 def _as_configured(addresses: tuple[SipAddress, ...]) -> tuple[str, ...]:
     """`host:port` for the usual pair of UDP and TCP on one port, else every address."""
     places = {(a.host, a.port) for a in addresses}
@@ -546,6 +536,14 @@ def _as_configured(addresses: tuple[SipAddress, ...]) -> tuple[str, ...]:
         host, port = places.pop()
         return (f"{bracketed(host)}:{port}",)
     return tuple(str(address) for address in addresses)
+
+
+def _make_tls(config: Config) -> TlsContexts | None:
+    """None where nobody speaks TLS. Raises OSError when a file cannot be used."""
+    speaks_tls = any(x.transport is Transport.TLS for x in config.sip.listen) or any(
+        a.transport is Transport.TLS for rm in config.rm.values() for a in rm.sip
+    )
+    return TlsContexts(_tls_files(config)) if speaks_tls else None
 
 
 def _tls_files(config: Config) -> TlsFiles:

@@ -20,15 +20,21 @@ from rmlb.sip.via import COOKIE, top_via
 
 
 def link_to(
-    to: SipAddress, source: str = "", ssl_context: ssl.SSLContext | None = None, user: str = ""
+    to: SipAddress,
+    source: str = "",
+    ssl_context: ssl.SSLContext | None = None,
+    user: str = "",
+    certificate_name: str = "",
 ) -> Link:
     """The link to a member's address. `source` is the local address, empty for the system's
-    choice; `ssl_context` is for TLS, by default one that trusts the system's authorities.
+    choice; `ssl_context` is for TLS, by default one that trusts the system's authorities;
+    `certificate_name` is what the member's certificate must carry, by default its address.
     """
     if to.transport is Transport.UDP:
         return UdpLink(to, source, user)
     if to.transport is Transport.TLS:
-        return StreamLink(to, source, user, ssl_context or ssl.create_default_context())
+        context = ssl_context or ssl.create_default_context()
+        return StreamLink(to, source, user, context, certificate_name)
     return StreamLink(to, source, user, None)
 
 
@@ -131,10 +137,16 @@ class StreamLink(Link):
     """One kept connection, TCP or TLS."""
 
     def __init__(
-        self, to: SipAddress, source: str, user: str, ssl_context: ssl.SSLContext | None
+        self,
+        to: SipAddress,
+        source: str,
+        user: str,
+        ssl_context: ssl.SSLContext | None,
+        certificate_name: str = "",
     ) -> None:
         super().__init__(to, source, user)
         self._ssl = ssl_context
+        self._certificate_name = certificate_name or to.host
 
     async def ask(self, repeat_s: float) -> Message:
         if self._socket is not None and self._socket.is_open:
@@ -148,7 +160,7 @@ class StreamLink(Link):
             self._to.host,
             self._to.port,
             ssl=self._ssl,
-            server_hostname=self._to.host if self._ssl else None,
+            server_hostname=self._certificate_name if self._ssl else None,
             local_addr=self._source,
         )
         return await self._ask_once(self._socket)

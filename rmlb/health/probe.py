@@ -13,7 +13,7 @@ import contextlib
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -58,20 +58,30 @@ class Prober:
         plan: Plan | None = None,
         *,
         ssl_context: ssl.SSLContext | None = None,
+        certificate_names: Mapping[tuple[str, int], str] | None = None,
     ) -> None:
         """`on_result(member_id, result)` is called in the event loop's thread.
 
         `plan(member_id)` names the next probe in monotonic time; None is one every
-        `settings.interval_s`. `ssl_context` is for members reached over TLS.
+        `settings.interval_s`. `ssl_context` is for members reached over TLS, whose certificates
+        must carry their address or what `certificate_names` says for it.
         """
+        names = certificate_names or {}
         self._settings = settings
         self._on_result = on_result
         self._plan = plan
         self._watches = {
             member.id: _Watch(
-                member.id, link_to(member.addresses[0], settings.source, ssl_context, settings.user)
+                member.id,
+                link_to(
+                    address,
+                    settings.source,
+                    ssl_context,
+                    settings.user,
+                    names.get((address.host, address.port), ""),
+                ),
             )
-            for member in members
+            for member, address in ((member, member.addresses[0]) for member in members)
         }
 
     def start(self) -> None:

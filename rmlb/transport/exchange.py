@@ -11,7 +11,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from rmlb.routing.counters import Counters
@@ -20,7 +20,13 @@ from rmlb.routing.verdict import Destination, Forward, Origin, Own, Reply, Verdi
 from rmlb.sip.address import Transport, is_ip_literal, is_unicast
 from rmlb.sip.message import SipError
 from rmlb.transport.names import NameCache
-from rmlb.transport.ports import PortShare, family_of, listening_socket
+from rmlb.transport.ports import (
+    PortShare,
+    allow_connections,
+    family_of,
+    listening_socket,
+    watch_peer,
+)
 from rmlb.transport.stream import Connection, StreamLimits
 from rmlb.transport.udp import UdpSocket
 
@@ -61,7 +67,7 @@ class ExchangeSettings:
     balancer_id: int = 0
     server_tls: ssl.SSLContext | None = None
     client_tls: ssl.SSLContext | None = None
-    tls_names: dict[tuple[str, int], str] = field(default_factory=dict)
+    certificate_names: dict[tuple[str, int], str] = field(default_factory=dict)
     """Member address -> the name its certificate must carry."""
 
 
@@ -86,7 +92,8 @@ class Exchange:
         self._ports = PortShare(settings.balancer_id)
         self._names = NameCache()
         self._udp: dict[int, UdpSocket] = {}
-        self._servers: list[asyncio.Server] = []
+        self._servers: dict[int, asyncio.Server] = {}
+        self._tls_sockets: dict[int, socket.socket] = {}
         self._connections: dict[int, Connection] = {}
         self._by_remote: dict[Remote, Connection] = {}
         self._per_source: Counter[str] = Counter()
@@ -103,6 +110,7 @@ class Exchange:
 
     async def start(self) -> None:
         """Open every listener. Raises OSError with the listener named."""
+        allow_connections(self._settings.max_connections)
         for listener in self._listeners:
             try:
                 await self._open(listener)
@@ -120,13 +128,27 @@ class Exchange:
         for udp in self._udp.values():
             udp.close()
         self._udp.clear()
-        for server in self._servers:
+        for server in self._servers.values():
             server.close()
+        for sock in self._tls_sockets.values():
+            sock.close()
         for connection in list(self._connections.values()):
             connection.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def renew_tls(self, server: ssl.SSLContext | None, client: ssl.SSLContext | None) -> None:
+        """Handshakes use these from now on; connections that are up stay as they are."""
+        self._settings = replace(self._settings, server_tls=server, client_tls=client)
+        for index, sock in self._tls_sockets.items():
+            old = self._servers[index]
+            self._servers[index] = await self._serve(self._listeners[index], sock.dup())
+            old.close()  # closes its own descriptor: the socket listens on
+
+    def expect_certificates(self, names: dict[tuple[str, int], str]) -> None:
+        """Member address -> the name its certificate must carry, from now on."""
+        self._settings = replace(self._settings, certificate_names=names)
 
     def send(self, to: Destination, data: bytes) -> None:
         """Send octets where a verdict says, over a connection that is there or a new one."""
@@ -199,11 +221,21 @@ class Exchange:
             )
             return
         sock = listening_socket(listener, socket.SOCK_STREAM)
-        tls = settings.server_tls if listener.transport is Transport.TLS else None
-        server = await asyncio.get_running_loop().create_server(
-            self._factory(listener, accepted=True), sock=sock, ssl=tls, backlog=1024
+        if listener.transport is Transport.TLS:
+            self._tls_sockets[listener.index] = sock
+            sock = sock.dup()
+        self._servers[listener.index] = await self._serve(listener, sock)
+
+    async def _serve(self, listener: Listener, sock: socket.socket) -> asyncio.Server:
+        """Accept on `sock`, which is the server's own from here on."""
+        tls = self._settings.server_tls if listener.transport is Transport.TLS else None
+        return await asyncio.get_running_loop().create_server(
+            self._factory(listener, accepted=True),
+            sock=sock,
+            ssl=tls,
+            ssl_handshake_timeout=self._settings.connect_timeout_s if tls else None,
+            backlog=1024,
         )
-        self._servers.append(server)
 
     def _factory(
         self, listener: Listener, *, accepted: bool, transport: Transport | None = None
@@ -223,48 +255,54 @@ class Exchange:
 
     # connections that we make
 
-    def _send_stream(self, to: Destination, data: bytes) -> None:
+    def _send_stream(self, to: Destination, data: bytes, name: str = "") -> None:
+        """`name` is the host name that led there, for the certificate."""
         connection = self._connections.get(to.channel) if to.channel else None
-        if connection is None:
+        if connection is None or not connection.usable:
             remote = (to.transport, to.host, to.port)
             connection = self._by_remote.get(remote)
-            if connection is None:
-                self._queue(remote, to, data)
+            if connection is None or not connection.usable:
+                self._queue(remote, to, data, name)
                 return
         connection.send(data)
 
-    def _queue(self, remote: Remote, to: Destination, data: bytes) -> None:
+    def _queue(self, remote: Remote, to: Destination, data: bytes, name: str) -> None:
         waiting = self._connecting.get(remote)
         if waiting is None:
             self._connecting[remote] = [data]
-            self._keep(self._connect(remote, to), f"connect {to.transport}:{to.host}:{to.port}")
+            place = f"{to.transport}:{to.host}:{to.port}"
+            self._keep(self._connect(remote, to, name), f"connect {place}")
         elif len(waiting) < MAX_WAITING:
             waiting.append(data)
         else:
             self.counters.send_errors["connect_queue_full"] += 1
 
-    async def _connect(self, remote: Remote, to: Destination) -> None:
+    async def _connect(self, remote: Remote, to: Destination, name: str) -> None:
         """Connect and send what waits; what cannot be sent is counted."""
         try:
             async with asyncio.timeout(self._settings.connect_timeout_s):
-                connection = await self._dial(to)
-        except (OSError, TimeoutError, ssl.SSLError) as error:
-            cause = "connect_timeout" if isinstance(error, TimeoutError) else "connect_failed"
-            self.counters.send_errors[cause] += len(self._connecting.pop(remote))
-            self._trouble(to.host, to.port, f"cannot connect to it: {error or 'timed out'}")
-            return
+                connection = await self._dial(to, name)
+        except TimeoutError:
+            cause, why = "connect_timeout", "timed out"
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError; a name for no host
+            cause, why = "connect_failed", str(error)
         except asyncio.CancelledError:
-            self._connecting.pop(remote, None)
+            del self._connecting[remote]
             raise
-        for data in self._connecting.pop(remote):
-            connection.send(data)
+        else:
+            for data in self._connecting.pop(remote):
+                connection.send(data)
+            return
+        self.counters.send_errors[cause] += len(self._connecting.pop(remote))
+        self._trouble(to.host, to.port, f"cannot connect to it: {why}")
 
-    async def _dial(self, to: Destination) -> Connection:
+    async def _dial(self, to: Destination, name: str) -> Connection:
         loop = asyncio.get_running_loop()
         listener = self._listeners[to.listener]
         sock = socket.socket(family_of(to.host), socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
+            watch_peer(sock)
             self._ports.bind(sock, listener.host)
             await loop.sock_connect(sock, (to.host, to.port))
         except BaseException:
@@ -274,12 +312,13 @@ class Exchange:
         if to.transport is Transport.TLS and tls is None:
             sock.close()
             raise ConnectionError("no [tls] settings for an outgoing TLS connection")
-        name = self._settings.tls_names.get((to.host, to.port), to.host) if tls else None
+        if not name:
+            name = self._settings.certificate_names.get((to.host, to.port), to.host)
         _, connection = await loop.create_connection(
             self._factory(listener, accepted=False, transport=to.transport),
             sock=sock,
             ssl=tls,
-            server_hostname=name,
+            server_hostname=name if tls else None,
         )
         return connection
 
@@ -290,8 +329,10 @@ class Exchange:
             self.counters.send_errors["name_not_resolved"] += 1
         elif (host, to.port) in {(x.host, x.port) for x in self._listeners}:
             self.counters.send_errors["to_ourselves"] += 1
-        else:
+        elif to.transport is Transport.UDP:
             self.send(to._replace(host=host), data)
+        else:
+            self._send_stream(to._replace(host=host), data, name=to.host)
 
     def _refused(self, host: str, port: int) -> None:
         self._trouble(host, port, "a message to it was refused")

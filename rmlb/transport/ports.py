@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import random
+import resource
 import socket
 from pathlib import Path
 
 from rmlb.routing.table import Listener
 
 _PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+UNHEARD_S = 32
+"""64 T1: by then every transaction whose message waits has ended (RFC 3261 17)."""
+
+QUIET_S = 60
+"""Silence after which a connection's peer is probed."""
+
 _TRIES = 16
 _SHARES = 4
+_OTHER_FILES = 1024
+"""Listeners, connections to members, admin API, handshakes under way, files."""
 
 
 class PortShare:
@@ -43,6 +52,33 @@ class PortShare:
                     raise
 
 
+def allow_connections(count: int) -> None:
+    """Raise this process's limit of open files to that many connections and some more.
+
+    As far as the hard limit goes: accepting stops there, it does not fail.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def watch_peer(sock: socket.socket) -> None:
+    """Let the kernel find out that a peer has vanished; accepted connections inherit it.
+
+    What it has not acknowledged for UNHEARD_S, or probes while nothing is sent, end the
+    connection; without this, octets for a host without power wait for some 15 minutes.
+    """
+    tcp = socket.IPPROTO_TCP
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(tcp, socket.TCP_KEEPIDLE, QUIET_S)
+    sock.setsockopt(tcp, socket.TCP_KEEPINTVL, 10)
+    sock.setsockopt(tcp, socket.TCP_KEEPCNT, 3)
+    sock.setsockopt(tcp, socket.TCP_USER_TIMEOUT, UNHEARD_S * 1000)
+
+
 def family_of(host: str) -> socket.AddressFamily:
     """AF_INET6 for an IPv6 literal, else AF_INET."""
     return socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -62,6 +98,7 @@ def listening_socket(listener: Listener, kind: socket.SocketKind) -> socket.sock
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            watch_peer(sock)
         sock.bind((listener.host, listener.port))
     except OSError:
         sock.close()

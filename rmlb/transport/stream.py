@@ -19,6 +19,10 @@ UNBOUNDED_QUIET_S = 0.25
 UNBOUNDED_LINGER_S = 32.0
 """The connection of such a message stays for its answer: 64 T1."""
 
+LAST_WORD_S = 1.0
+"""After a refusal that ends the connection: what the peer is still sending is read and thrown
+away for so long, or a reset would overtake the refusal (RFC 1122 4.2.2.13)."""
+
 MAX_UNSENT = 4 * 2**20
 """Octets that wait for a slow reader before its connection is given up: some 4,000 messages."""
 
@@ -74,6 +78,12 @@ class Connection(asyncio.Protocol):
         self._pipe: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._origin: Origin | None = None
+        self._given_up = False
+
+    @property
+    def usable(self) -> bool:
+        """What is sent now can still leave."""
+        return self._pipe is not None and not self._pipe.is_closing() and not self._given_up
 
     def send(self, data: bytes) -> None:
         """Queue octets. A reader too slow for MAX_UNSENT of them loses its connection."""
@@ -116,10 +126,15 @@ class Connection(asyncio.Protocol):
             return
         now = self.used_at = self._loop.time()
         framer = self._framer
+        if self._given_up:
+            return
         if framer.broken:
             self.close()
             return
-        for message in framer.feed(data):
+        messages = framer.feed(data)
+        if messages:
+            self._disarm()  # what waits now is another message
+        for message in messages:
             self._hub.receive(message, self._origin, now)
         if framer.pings:
             self._hub.counters.keepalives += framer.pings
@@ -135,9 +150,13 @@ class Connection(asyncio.Protocol):
             self._disarm()
 
     def eof_received(self) -> bool:
+        """True: it stays open in our direction, for the answer to a message that the end of the
+        stream ended. Otherwise who closes has no ears any more, and answers go to the sent-by.
+        """
         if self._framer.unbounded:
             self._end_unbounded()
-        elif self._framer.is_waiting:
+            return self.sip_transport is Transport.TCP
+        if self._framer.is_waiting and not self._given_up:
             self._incomplete()
         return False
 
@@ -166,7 +185,13 @@ class Connection(asyncio.Protocol):
         rest = self._framer.rest
         self._framer.error = error
         self._hub.refuse(rest, error, self._origin)
-        self.close()
+        pipe = self._pipe
+        if pipe is None or pipe.is_closing() or not pipe.can_write_eof():
+            self.close()
+            return
+        self._given_up = True
+        pipe.write_eof()
+        self._arm(LAST_WORD_S, self.close)
 
     def _arm(self, delay: float, call: Callable[[], None], *, restart: bool = False) -> None:
         if restart:

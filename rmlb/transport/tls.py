@@ -22,32 +22,44 @@ class TlsFiles:
 
 
 class TlsContexts:
-    """The two contexts. `reload` reads the files again; connections that are up stay as they are.
+    """The two contexts, made of files as they are now.
 
-    Raises OSError or ssl.SSLError when a file cannot be used.
+    Never changed afterwards: a reload makes new ones, or an authority that was taken away would
+    still be trusted, and a new certificate of another key type would stand beside the old one.
+    Raises OSError (ssl.SSLError is one) when a file cannot be used.
     """
 
     def __init__(self, files: TlsFiles) -> None:
-        self.server: ssl.SSLContext | None = None
-        self.client = ssl.create_default_context(cafile=files.ca or None)
-        if files.certificate:
-            self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.reload(files)
+        self.server: ssl.SSLContext | None = _server(files) if files.certificate else None
+        """For listeners; None without a certificate."""
+        self.client: ssl.SSLContext = _client(files)
+        """For connections to members and callers."""
 
-    def reload(self, files: TlsFiles) -> None:
-        """Take new certificates and authorities for handshakes from now on."""
-        for context in filter(None, (self.server, self.client)):
-            context.minimum_version = _VERSIONS[files.min_version]
-            if files.ciphers:
-                context.set_ciphers(files.ciphers)
-            if files.certificate:
-                context.load_cert_chain(files.certificate, files.key or None)
-            if files.ca:
-                context.load_verify_locations(files.ca)
-        if self.server is not None and files.verify_clients:
-            self.server.verify_mode = ssl.CERT_REQUIRED
-            if not files.ca:
-                self.server.load_default_certs(ssl.Purpose.CLIENT_AUTH)
-        if not files.verify_members:
-            self.client.check_hostname = False
-            self.client.verify_mode = ssl.CERT_NONE
+
+def _server(files: TlsFiles) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _settle(context, files)
+    if files.verify_clients:
+        context.verify_mode = ssl.CERT_REQUIRED
+        if files.ca:
+            context.load_verify_locations(files.ca)
+        else:
+            context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
+    return context
+
+
+def _client(files: TlsFiles) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=files.ca or None)
+    _settle(context, files)
+    if not files.verify_members:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _settle(context: ssl.SSLContext, files: TlsFiles) -> None:
+    context.minimum_version = _VERSIONS[files.min_version]
+    if files.ciphers:
+        context.set_ciphers(files.ciphers)
+    if files.certificate:
+        context.load_cert_chain(files.certificate, files.key or None)
