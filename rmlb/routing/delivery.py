@@ -11,6 +11,7 @@ from rmlb.routing.forwarding import record_route_line, via_value
 from rmlb.routing.incoming import Request
 from rmlb.routing.mark import make_mark
 from rmlb.routing.member import Member
+from rmlb.routing.signature import Transaction
 from rmlb.routing.table import Listener, RoutingTable
 from rmlb.routing.verdict import Destination, Forward, Kind, Origin, Reason, Step
 from rmlb.sip.address import Transport, is_ip_literal, is_unicast
@@ -25,14 +26,11 @@ DIALOG_METHODS = frozenset((b"INVITE", b"SUBSCRIBE", b"REFER"))
 def to_member(
     request: Request,
     member: Member,
-    transaction: tuple[bytes, bytes | None],
+    transaction: Transaction,
     step: Step,
     table: RoutingTable,
 ) -> Forward | Reason:
-    """The request as it goes to a member; the reason if there is no way to it.
-
-    `transaction` is the branch MAC and carried hash of signature.transaction.
-    """
+    """The request as it goes to a member; the reason if there is no way to it."""
     message, origin = request.message, request.origin
     secure = request.uri.scheme == b"sips"
     address = table.address_of(member, origin.transport, secure=secure, size=len(message.data))
@@ -66,7 +64,7 @@ def outward(request: Request, table: RoutingTable) -> Forward | Reason:
         return Reason.FORBIDDEN_DESTINATION
     if table.is_own_endpoint(to.host, to.port) or table.names_us(target):
         return Reason.TO_OURSELVES
-    transaction = signature.transaction(table.keys, request.message, request.via)
+    transaction = signature.transaction(table.keys, request.message, request.via, _forgotten)
     listener = table.listeners[to.listener]
     return Forward(
         Kind.OUTWARD, _signed(request, transaction, to.transport, listener, 0, table), to
@@ -165,20 +163,26 @@ def _record_route(
 
 def _signed(
     request: Request,
-    transaction: tuple[bytes, bytes | None],
+    transaction: Transaction,
     transport: Transport,
     listener: Listener,
     member_id: int,
     table: RoutingTable,
 ) -> bytes:
     """The octets that leave, under our Via."""
-    keys = table.keys
-    branch_mac, carried = transaction
-    branch = signature.make_branch(keys, member_id, carried, branch_mac)
-    loop = signature.loop_hash(keys.signing, request.message.uri, request.ways, member_id)
-    own = signature.make_own_param(keys, table.instance, request.origin, loop, branch, request.via)
+    signer = transaction.signer
+    branch = signature.make_branch(transaction, member_id)
+    loop = signature.loop_hash(signer, request.message.uri, request.ways, member_id)
+    own = signature.make_own_param(
+        signer, table.instance, request.origin, loop, branch, request.via
+    )
     value = via_value(transport, listener, branch, own)
     return request.leaving.octets(value, stream=transport.is_stream)
+
+
+def _forgotten(_: int) -> bool:
+    """What goes outward is not remembered."""
+    return False
 
 
 def _outward_destination(target: Uri, origin: Origin, table: RoutingTable) -> Destination | Reason:

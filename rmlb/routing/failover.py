@@ -300,7 +300,9 @@ def _resend(entry: Remembered, moment: Moment) -> bool:
     member = _next_candidate(entry, request, moment)
     if member is None:
         return False
-    transaction = signature.transaction(moment.table.keys, request.message, request.via)
+    transaction = signature.transaction(
+        moment.table.keys, request.message, request.via, moment.memory.pending.find
+    )
     forward = to_member(request, member, transaction, Step.TRANSACTION, moment.table)
     if isinstance(forward, Reason):
         return False
@@ -431,7 +433,9 @@ def _sent(entry: Remembered, attempt: Attempt, moment: Moment) -> tuple[Destinat
     if member is None or not entry.data:
         return None
     request = read_request(scan(entry.data), entry.origin, moment.table)
-    transaction = signature.transaction(moment.table.keys, request.message, request.via)
+    transaction = signature.transaction(
+        moment.table.keys, request.message, request.via, moment.memory.pending.find
+    )
     forward = to_member(request, member, transaction, Step.TRANSACTION, moment.table)
     return None if isinstance(forward, Reason) else (forward.to, forward.data)
 

@@ -62,8 +62,8 @@ def _send_to_member(request: Request, moment: Moment) -> Verdict:
     """Kind A."""
     table, memory = moment.table, moment.memory
     message, via, origin = request.message, request.via, request.origin
-    transaction = signature.transaction(table.keys, message, via)
-    key = int(transaction[0], 16)
+    transaction = signature.transaction(table.keys, message, via, memory.pending.find)
+    key = transaction.number
     entry = memory.pending.find(key)
     if entry is not None:
         repeated = failover.repeated_request(entry, request, moment)

@@ -39,11 +39,11 @@ def route_response(message: Message, origin: Origin, moment: Moment) -> Verdict:
     table, memory = moment.table, moment.memory
     via = top_via(message)
     branch = read_branch(via.branch)
-    if via.own is None or branch is None:
+    if via.own is None and branch is None:
         return _to_member(message, via, None, origin, table, memory)
     below = via_after(message, via)
     way = verify_response(table.keys, message, via, below)
-    if way is None:
+    if branch is None or way is None:
         return Drop(Kind.RESPONSE, Reason.UNVERIFIED_RESPONSE)
     entry = memory.pending.find(branch.key)
     if below is None:
@@ -139,6 +139,8 @@ def _to_member(
         past = _past_member(message, popped or via, via, table)
         if past is not None:
             return past
+    if table.member_at(origin.host, origin.port) is member:
+        return Drop(Kind.MEMBER_RESPONSE, Reason.BACK_TO_SENDER)
     transport = _TRANSPORTS.get(via.transport, Transport.UDP)
     host = member.addresses[0].host
     ports = {a.port for a in member.addresses}

@@ -8,6 +8,7 @@ bring back: where it goes, and that we asked for it.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from rmlb.routing.keys import Key, Keyring, mac, short_hash
@@ -42,27 +43,53 @@ class ReturnPath(NamedTuple):
     loop: bytes
 
 
-def transaction(keys: Keyring, request: Message, via: Via) -> tuple[bytes, bytes | None]:
-    """The branch MAC of a request and the hash it carries (without the RFC 3261 cookie).
+class Transaction(NamedTuple):
+    """What names a transaction: who signed it, the branch MAC, the hash of an RFC 2543 request."""
 
-    `via` is the request's top Via as received. An old branch identifies nothing by itself, so
-    the top Via and the Request-URI do (17.2.3); the response does not bring them back, hence
-    they are carried as a hash.
+    signer: Key
+    mac: bytes
+    carried: bytes | None
+
+    @property
+    def number(self) -> int:
+        """What it is remembered by."""
+        return int(self.mac, 16)
+
+
+def transaction(
+    keys: Keyring, request: Message, via: Via, is_known: Callable[[int], object]
+) -> Transaction:
+    """The transaction of a request. `via` is its top Via as received.
+
+    The signing secret signs, unless `is_known` remembers the transaction under an older one:
+    its retransmissions, CANCEL and ACK keep their branch over a change of secrets.
     """
-    key = keys.signing
+    newest = _transaction(keys.signing, request, via)
+    if len(keys.all) > 1 and not is_known(newest.number):
+        for key in keys.all:
+            found = _transaction(key, request, via)
+            if is_known(found.number):
+                return found
+    return newest
+
+
+def _transaction(key: Key, request: Message, via: Via) -> Transaction:
+    """An old branch identifies nothing by itself, so the top Via and the Request-URI do (17.2.3);
+    the response does not bring them back, hence they are carried as a hash.
+    """
     if via.has_cookie:
-        return _branch_mac(key, request, via, b""), None
+        return Transaction(key, _branch_mac(key, request, via, b""), None)
     raw = request.data[via.start : via.end]
     carried = short_hash(key.branch, b"RFC 2543", b" ".join(raw.split()), request.uri)
-    return _branch_mac(key, request, via, carried), carried
+    return Transaction(key, _branch_mac(key, request, via, carried), carried)
 
 
-def make_branch(keys: Keyring, member: int, carried: bytes | None, branch_mac: bytes) -> bytes:
+def make_branch(of: Transaction, member: int) -> bytes:
     """Our branch for one attempt of a transaction; `member` is 0 outward."""
-    parts = [COOKIE + keys.signing.id, b"%d" % member]
-    if carried is not None:
-        parts.append(carried)
-    return b".".join((*parts, branch_mac))
+    parts = [COOKIE + of.signer.id, b"%d" % member]
+    if of.carried is not None:
+        parts.append(of.carried)
+    return b".".join((*parts, of.mac))
 
 
 def read_branch(branch: bytes) -> Branch | None:
@@ -79,13 +106,13 @@ def loop_hash(key: Key, uri: bytes, routes: bytes, member: int) -> bytes:
 
 
 def make_own_param(
-    keys: Keyring, instance: bytes, origin: Origin, loop: bytes, branch: bytes, via: Via
+    signer: Key, instance: bytes, origin: Origin, loop: bytes, branch: bytes, via: Via
 ) -> bytes:
     """`;rmlb=...` for our Via. `via` is the next Via as received; it leaves stamped."""
     body = b"%b.%b%x.%b" % (instance, _LETTERS[origin.transport], origin.channel, loop)
     rport = b"%d" % origin.port if via.rport is not None else b""
     host = origin.host.encode()
-    proof = mac(keys.signing.via, branch, body, via.sent_by, host, rport)
+    proof = mac(signer.via, branch, body, via.sent_by, host, rport)
     return b";%b=%b.%b" % (OWN_PARAM, body, proof)
 
 
@@ -93,7 +120,9 @@ def make_lone_param(keys: Keyring, instance: bytes, origin: Origin, branch: byte
     """`;rmlb=...` for the only Via of a request that the balancer itself makes (CANCEL, ACK)."""
     nowhere = b"00000000"
     body = b"%b.%b%x.%b" % (instance, _LETTERS[origin.transport], origin.channel, nowhere)
-    proof = mac(keys.signing.via, branch, body, b"", b"", b"")
+    known = read_branch(branch)
+    signer = keys.find(known.key_id) if known is not None else None
+    proof = mac((signer or keys.signing).via, branch, body, b"", b"", b"")
     return b";%b=%b.%b" % (OWN_PARAM, body, proof)
 
 

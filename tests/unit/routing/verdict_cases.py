@@ -30,14 +30,12 @@ from packets import (
     through_rm,
 )
 
-from rmlb.routing import signature
 from rmlb.routing.affinity import Memory
 from rmlb.routing.member import Health
 from rmlb.routing.overload import LoadLimits, Loads
 from rmlb.routing.verdict import Kind, Origin, Reason, Step
 from rmlb.sip.address import SipAddress, Transport
 from rmlb.sip.message import scan
-from rmlb.sip.via import top_via
 
 
 class Packet(NamedTuple):
@@ -180,16 +178,14 @@ def answer_with_another_call_id() -> Packet:
 
 
 @case(Kind.RESPONSE, Reason.OWN_REQUEST)
-def answer_to_a_request_of_our_own() -> Packet:
+def answer_to_a_cancel_of_our_own() -> Packet:
     """5: consumed, a response with only our Via."""
     bench = Bench()
-    keys, table = bench.table.keys, bench.table
-    message = scan(request("CANCEL"))
-    mac, _ = signature.transaction(keys, message, top_via(message))
-    branch = signature.make_branch(keys, 1, None, mac)
-    lone = signature.make_lone_param(keys, table.instance, bench.origin(), branch)
-    via = f"SIP/2.0/UDP {VIP}:5060;branch={branch.decode()}{lone.decode()}"
-    return Packet(bench, response([via], cseq="1 CANCEL"), RM[1])
+    sent = bench.forwarded(request())
+    bench.forwarded(answer(sent.data, 180), RM[sent.to.member])
+    bench.lose(sent.to.member)
+    cancel = next(own for own in bench.router.take_outbox() if own.what == "cancel")
+    return Packet(bench, answer(cancel.data, 200), cancel.to.host)
 
 
 @case(Kind.RESPONSE, Reason.FORBIDDEN_DESTINATION)
