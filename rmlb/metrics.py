@@ -72,6 +72,12 @@ AFFINITY: Final = Metric(
     "Requests for members, by the affinity step that named the member.",
     ("step",),
 )
+OWN_MESSAGES: Final = Metric(
+    "rmlb_own_messages_total",
+    Kind.COUNTER,
+    "Messages of our own, apart from those passed on: resend, ack, cancel, answer.",
+    ("what",),
+)
 KEEPALIVES: Final = Metric(
     "rmlb_keepalives_total", Kind.COUNTER, "CRLF keep-alives answered; they are no messages."
 )

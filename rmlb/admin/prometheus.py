@@ -79,6 +79,7 @@ def _message_families(view: NodeView, counters: Counters) -> Iterator[Family]:
     yield _family(metrics.MESSAGES_HELD, _single(counters.held))
     yield _family(metrics.MESSAGES_BY_KIND, _by_key(counters.kinds))
     yield _family(metrics.AFFINITY, _by_key(counters.affinity))
+    yield _family(metrics.OWN_MESSAGES, _by_key(counters.own))
     yield _family(metrics.KEEPALIVES, _single(counters.keepalives))
     yield _family(metrics.SEND_ERRORS, _by_key(counters.send_errors))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -158,6 +159,14 @@ class Balancer(Process):
         """What `rmlb enable|drain|disable N` does."""
         status, body = self._request("PUT", f"/api/v1/members/{member}", {"state": state})
         assert status == 200, f"PUT {state}: {status} {body}"
+
+    def cli(self, *words: str) -> str:
+        """`rmlb WORDS` against this balancer; what it prints. AssertionError if it fails."""
+        command = [sys.executable, "-m", "rmlb.cli", *words]
+        command += ["--api", f"http://{HOST}:{self.admin_port}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        assert done.returncode == 0, f"{words}: {done.stderr}"
+        return done.stdout
 
     def wait_health(self, member: int, health: str, timeout_s: float = 10.0) -> None:
         """Wait until health checking says that of the member ("in service", ...)."""
