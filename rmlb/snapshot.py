@@ -34,18 +34,27 @@ class Snapshot:
 
 
 def make_listeners(config: Config) -> tuple[Listener, ...]:
-    """`[sip] listen` as sockets; each signs with `via-host`, else its own address or the VIP."""
-    vip = config.cluster.virtual_ip
+    """`[sip] listen` as sockets, each with the host that it signs with."""
     return tuple(
         Listener(
             index=index,
             transport=each.transport,
             host=canonical_host(each.host.encode()),
             port=each.port,
-            sent_by=config.sip.via_host or (vip if each.host in _WILDCARDS else each.host),
+            sent_by=_sent_by(each.host, config),
         )
         for index, each in enumerate(config.sip.listen)
     )
+
+
+def _sent_by(host: str, config: Config) -> str:
+    """`via-host` where it was chosen and can lead there, else the listener's own address."""
+    vip, via_host = config.cluster.virtual_ip, config.sip.via_host
+    own = vip if host in _WILDCARDS else host
+    if via_host in ("", vip):  # not chosen: a listener beside the VIP is not reached by it
+        return own
+    other_family = is_ip_literal(via_host) and (":" in via_host) is not (":" in own)
+    return own if other_family else via_host
 
 
 def make_memory(config: Config) -> Memory:

@@ -12,9 +12,9 @@ from rmlb.routing.incoming import Request
 from rmlb.routing.mark import make_mark
 from rmlb.routing.member import Member
 from rmlb.routing.signature import Transaction
-from rmlb.routing.table import Listener, RoutingTable
+from rmlb.routing.table import MAX_DATAGRAM, Listener, RoutingTable
 from rmlb.routing.verdict import Destination, Forward, Kind, Origin, Reason, Step
-from rmlb.sip.address import Transport, is_ip_literal, is_unicast
+from rmlb.sip.address import SipAddress, Transport, is_ip_literal, is_unicast
 from rmlb.sip.message import Message, scan
 from rmlb.sip.uri import Uri, with_host
 from rmlb.sip.via import OWN_PARAM, Via, top_via, via_after
@@ -29,17 +29,43 @@ def to_member(
     transaction: Transaction,
     step: Step,
     table: RoutingTable,
+    *,
+    over: Transport | None = None,
 ) -> Forward | Reason:
-    """The request as it goes to a member; the reason if there is no way to it."""
-    message, origin = request.message, request.origin
+    """The request as it goes to a member; the reason if there is no way to it.
+
+    `over`: the transport of the INVITE that a CANCEL or ACK belongs to (9.1, 17.1.1.3).
+    """
     secure = request.uri.scheme == b"sips"
-    address = table.address_of(member, origin.transport, secure=secure, size=len(message.data))
+    address = member.address_for(over) if over is not None else None
+    address = address or table.address_of(member, request.origin.transport, secure=secure)
     if address is None:
         return Reason.SIPS_NEEDS_TLS if secure else Reason.UNREACHABLE
-    listener = table.listener_for(address.transport, address.host, prefer=origin.listener)
+    _rehome(request, member, table)
+    forward = _over(address, request, member, transaction, step, table)
+    if isinstance(forward, Reason) or over is not None:
+        return forward
+    if address.transport is not Transport.UDP or len(forward.data) <= table.datagram_limit:
+        return forward
+    stream = member.address_for(Transport.TCP) or member.address_for(Transport.TLS)
+    if stream is not None:  # 18.1.1
+        return _over(stream, request, member, transaction, step, table)
+    return forward if len(forward.data) <= MAX_DATAGRAM else Reason.TOO_LARGE
+
+
+def _over(
+    address: SipAddress,
+    request: Request,
+    member: Member,
+    transaction: Transaction,
+    step: Step,
+    table: RoutingTable,
+) -> Forward | Reason:
+    """The request as it goes to one address of a member."""
+    message = request.message
+    listener = table.listener_for(address.transport, address.host, prefer=request.origin.listener)
     if listener is None:
         return Reason.UNREACHABLE
-    _rehome(request, member, table)
     if table.record_route and message.is_initial and message.method in DIALOG_METHODS:
         request.leaving.record_route = _record_route(request, member, listener, table)
     data = _signed(request, transaction, address.transport, listener, member.id, table)
@@ -66,9 +92,10 @@ def outward(request: Request, table: RoutingTable) -> Forward | Reason:
         return Reason.TO_OURSELVES
     transaction = signature.transaction(table.keys, request.message, request.via, _forgotten)
     listener = table.listeners[to.listener]
-    return Forward(
-        Kind.OUTWARD, _signed(request, transaction, to.transport, listener, 0, table), to
-    )
+    data = _signed(request, transaction, to.transport, listener, 0, table)
+    if to.transport is Transport.UDP and len(data) > MAX_DATAGRAM:
+        return Reason.TOO_LARGE
+    return Forward(Kind.OUTWARD, data, to)
 
 
 def own_request(

@@ -308,7 +308,8 @@ def _resend(entry: Remembered, moment: Moment) -> bool:
         return False
     before = entry.newest
     moment.memory.pending.add_attempt(
-        entry, Attempt(member.id, moment.now, sent=forward.data, to=forward.to)
+        entry,
+        Attempt(member.id, moment.now, forward.to.transport, sent=forward.data, to=forward.to),
     )
     if entry.initial:
         if not before.provisional and not before.final:
@@ -436,7 +437,9 @@ def _sent(entry: Remembered, attempt: Attempt, moment: Moment) -> tuple[Destinat
     transaction = signature.transaction(
         moment.table.keys, request.message, request.via, moment.memory.pending.find
     )
-    forward = to_member(request, member, transaction, Step.TRANSACTION, moment.table)
+    forward = to_member(
+        request, member, transaction, Step.TRANSACTION, moment.table, over=attempt.over
+    )
     return None if isinstance(forward, Reason) else (forward.to, forward.data)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from rmlb.routing.expiry import ExpiryBuckets
 from rmlb.routing.verdict import Destination, Origin
+from rmlb.sip.address import Transport
 
 COMPLETED_S = 32.0
 """An entry stays so long past the final answer, for step 0: 64 T1 (RFC 3261 17)."""
@@ -26,6 +27,8 @@ class Attempt:
 
     member: int
     sent_at: float
+    over: Transport
+    """The transport by which it went, and by which its CANCEL and ACK go."""
     sent: bytes = b""
     """The octets sent, kept for what we sent again ourselves; the first try is rendered anew."""
     to: Destination | None = None
@@ -138,12 +141,13 @@ class PendingRequests:
         data: bytes,
         origin: Origin,
         member: int,
+        over: Transport,
         now: float,
     ) -> Remembered:
         """A request goes to its first member."""
         self._make_room(len(data))
         lifetime = self.limits.timer_c_s if method == b"INVITE" else COMPLETED_S
-        attempts = [Attempt(member, now)]
+        attempts = [Attempt(member, now, over)]
         entry = Remembered(key, method, initial, data, origin, now, now + lifetime, attempts)
         self._entries[key] = entry
         self._with[member][key] = None

@@ -16,6 +16,7 @@ from rmlb.routing.replies import reply, unavailable
 from rmlb.routing.selection import Algorithm
 from rmlb.routing.table import RoutingTable
 from rmlb.routing.verdict import Absorb, Kind, Origin, Reason, Step, Verdict
+from rmlb.sip.address import Transport
 from rmlb.sip.message import Message
 
 _KNOWN_SCHEMES = (b"sip", b"sips", b"tel")
@@ -25,6 +26,7 @@ _STATUS = {
     Reason.UNREACHABLE: 500,
     Reason.FORBIDDEN_DESTINATION: 403,
     Reason.TO_OURSELVES: 482,
+    Reason.TOO_LARGE: 513,
 }
 
 
@@ -86,12 +88,14 @@ def _send_to_member(request: Request, moment: Moment) -> Verdict:
         return reply(message, via, origin, table, 482, Reason.BACK_TO_SENDER)
     if is_loop(request, member.id, table):  # 16.3 (4)
         return reply(message, via, origin, table, 482, Reason.LOOP)
-    forward = to_member(request, member, transaction, choice.step, table)
+    attempt = entry.attempt_of(member.id) if entry is not None else None
+    over = attempt.over if attempt is not None else None
+    forward = to_member(request, member, transaction, choice.step, table, over=over)
     if isinstance(forward, Reason):
         return reply(message, via, origin, table, _STATUS[forward], forward)
     if entry is not None:
         forward.initial = False  # a retransmission
-    _remember(inquiry, choice, member, key, request, moment)
+    _remember(inquiry, choice, member, key, request, forward.to.transport, moment)
     return forward
 
 
@@ -176,6 +180,7 @@ def _remember(
     member: Member,
     key: int,
     request: Request,
+    over: Transport,
     moment: Moment,
 ) -> None:
     """Remembered request, load and binding."""
@@ -192,6 +197,7 @@ def _remember(
             data=message.data,
             origin=request.origin,
             member=member.id,
+            over=over,
             now=now,
         )
         memory.loads.sent(member.id, now, initial=message.is_initial)

@@ -20,6 +20,9 @@ from rmlb.sip.uri import Uri
 
 Network = IPv4Network | IPv6Network
 
+MAX_DATAGRAM = 65507
+"""Octets of the largest UDP payload over IPv4: 65535 less 20 of IP and 8 of UDP."""
+
 _TLS_THEN_TCP_THEN_UDP = (Transport.TLS, Transport.TCP, Transport.UDP)
 
 
@@ -64,7 +67,8 @@ class RoutingTable:
     options_users: frozenset[bytes] = frozenset()
     trusted: tuple[Network, ...] = ()
     udp_size_limit: int = 0
-    """Requests larger than this leave over TCP where the member has it (18.1.1); 0: never."""
+    """Requests that leave larger than this do so over TCP where the member has it (18.1.1);
+    0: only those that fit no datagram."""
     max_headers: int = 256
     retry_codes: frozenset[int] = frozenset((503,))
     """[retry] codes: answers to initial requests upon which another member is asked."""
@@ -97,6 +101,11 @@ class RoutingTable:
         own |= {(vip, x.port) for vip in self.vips for x in self.listeners}
         set_field(self, "_own_endpoints", frozenset(own))
         set_field(self, "_own_ports", frozenset(x.port for x in self.listeners))
+
+    @property
+    def datagram_limit(self) -> int:
+        """Octets up to which a request for a member leaves as a datagram if it may."""
+        return self.udp_size_limit or MAX_DATAGRAM
 
     def member_at(self, host: str, port: int) -> Member | None:
         """The member that listens on that address."""
@@ -143,21 +152,14 @@ class RoutingTable:
         return family[0] if transport.is_stream and family else None
 
     def address_of(
-        self, member: Member, transport: Transport, *, secure: bool, size: int
+        self, member: Member, transport: Transport, *, secure: bool
     ) -> SipAddress | None:
         """Where to send a request to a member: TLS if it must, else the way it came if it can."""
         if secure:
             return member.address_for(Transport.TLS)
-        if transport is Transport.UDP and self.udp_size_limit and size > self.udp_size_limit:
-            stream = member.address_for(Transport.TCP) or member.address_for(Transport.TLS)
-            if stream is not None:
-                return stream
-        found = member.address_for(transport)
-        if found is not None:
-            return found
         order = (Transport.UDP, Transport.TCP) if transport is Transport.UDP else ()
-        for other in (*order, *_TLS_THEN_TCP_THEN_UDP):
-            found = member.address_for(other)
+        for wanted in (transport, *order, *_TLS_THEN_TCP_THEN_UDP):
+            found = member.address_for(wanted)
             if found is not None:
                 return found
         return None

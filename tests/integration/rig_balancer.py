@@ -75,6 +75,7 @@ class Balancer(Process):
         *,
         port: int | None = None,
         admin_port: int | None = None,
+        virtual_ip: str = HOST,
         listen: Sequence[str] = ("udp:{port}", "tcp:{port}"),
         cluster: str = "",
         sip: str = "",
@@ -89,7 +90,7 @@ class Balancer(Process):
         self.state_dir = directory / f"{name}.state"
         self._env = env
         tables = [
-            f'[cluster]\nha-mode = "active-active"\nvirtual-ip = "{HOST}"\n{cluster}',
+            f'[cluster]\nha-mode = "active-active"\nvirtual-ip = "{virtual_ip}"\n{cluster}',
             *(f"[rm.{i}]\nsip = {json.dumps(address)}\n" for i, address in members.items()),
             f"[sip]\nlisten = {json.dumps([x.format(port=self.port) for x in listen])}\n{sip}",
             f"[health]\n{health}",
