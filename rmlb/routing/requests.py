@@ -156,8 +156,8 @@ def _asks_to_relay(request: Request, table: RoutingTable) -> bool:
         return False
     if following.host in table.vips and following.param(DATANODES) is not None:
         return False
-    if table.members_on(request.origin.host):
-        return False
+    if table.members_on(request.origin.host) or table.members_on(following.host):
+        return False  # a member's own host: it may record itself with another port
     return request.popped or (request.message.is_initial and following.lr)
 
 

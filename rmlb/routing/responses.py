@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rmlb.routing import failover
-from rmlb.routing.affinity import Memory, Moment
+from rmlb.routing.affinity import Moment
 from rmlb.routing.forwarding import without_vias
 from rmlb.routing.keys import affinity_hash
 from rmlb.routing.member import Member
@@ -22,7 +22,8 @@ from rmlb.routing.verdict import (
 )
 from rmlb.sip.address import Transport, is_ip_literal, is_unicast
 from rmlb.sip.message import Message
-from rmlb.sip.response import REASONS
+from rmlb.sip.response import REASONS, apply_edits
+from rmlb.sip.uri import canonical_host
 from rmlb.sip.via import Via, top_via, via_after
 
 REFER_LIFETIME_S = 600.0
@@ -40,13 +41,13 @@ def route_response(message: Message, origin: Origin, moment: Moment) -> Verdict:
     via = top_via(message)
     branch = read_branch(via.branch)
     if via.own is None and branch is None:
-        return _to_member(message, via, None, origin, table, memory)
+        return _to_member(message, via, None, origin, moment)
     below = via_after(message, via)
     way = verify_response(table.keys, message, via, below)
     if branch is None or way is None:
         return Drop(Kind.RESPONSE, Reason.UNVERIFIED_RESPONSE)
-    entry = memory.pending.find(branch.key)
     if below is None:
+        entry = memory.pending.find(branch.key)
         if entry is not None and message.cseq_method == b"CANCEL":
             failover.cancel_answered(entry, branch.member)
         return Absorb(Kind.RESPONSE, Reason.OWN_REQUEST)
@@ -54,11 +55,27 @@ def route_response(message: Message, origin: Origin, moment: Moment) -> Verdict:
     if isinstance(to, Reason):
         return Drop(Kind.RESPONSE, to)
     if _is_us(to, table):
-        return _to_member(message, below, via, origin, table, memory)
+        return _to_member(message, below, via, origin, moment)
     if branch.member:
         memory.loads.heard(branch.member)
+    return _onward(message, via, via, branch, to, Kind.RESPONSE, moment)
+
+
+def _onward(
+    message: Message,
+    first: Via,
+    ours: Via,
+    branch: Branch,
+    to: Destination,
+    kind: Kind,
+    moment: Moment,
+) -> Verdict:
+    """Back by Via without those from `first` to `ours`, unless the request's memory objects."""
+    table, memory = moment.table, moment.memory
+    entry = memory.pending.find(branch.key)
     status = _status_outside(message, branch, table)
-    data = without_vias(message, via, via, _status_edits(message, status))
+    edits = _status_edits(message, status) + _length_edits(message, to)
+    data = without_vias(message, first, ours, edits)
     attempt = entry.attempt_of(branch.member) if entry is not None else None
     if entry is not None and attempt is not None and message.cseq_method == entry.method:
         failure = Failure(status, to, data)
@@ -68,7 +85,7 @@ def route_response(message: Message, origin: Origin, moment: Moment) -> Verdict:
     elif entry is not None and entry.answer and message.cseq_method == b"CANCEL":
         return Drop(Kind.RESPONSE, Reason.LATE_FINAL)
     _learn(message, branch, entry, attempt, moment)
-    return Forward(Kind.RESPONSE, data, to, status=message.status, answered_by=branch.member)
+    return Forward(kind, data, to, status=message.status, answered_by=branch.member)
 
 
 def _status_outside(message: Message, branch: Branch, table: RoutingTable) -> int:
@@ -85,6 +102,14 @@ def _status_edits(message: Message, status: int) -> list[tuple[int, int, bytes]]
     line = b"SIP/2.0 %d %b" % (status, REASONS[status])
     parked = message.fields_named(b"retry-after")
     return [(0, message.start_line_end, line), *((f.start, f.end + 2, b"") for f in parked)]
+
+
+def _length_edits(message: Message, to: Destination) -> list[tuple[int, int, bytes]]:
+    """Content-Length, a must on a stream (18.3), where UDP brought none."""
+    if message.content_length is not None or not to.transport.is_stream:
+        return []
+    blank = message.body_start - 2
+    return [(blank, blank, b"Content-Length: %d\r\n" % len(message.body))]
 
 
 def _is_us(to: Destination, table: RoutingTable) -> bool:
@@ -122,39 +147,46 @@ def _to_member(
     via: Via,
     popped: Via | None,
     origin: Origin,
-    table: RoutingTable,
-    memory: Memory,
+    moment: Moment,
 ) -> Verdict:
     """Kind C: the Via that now tops is a member's that names the VIP; `popped` was above it.
 
     If that member is lost and our Via comes next, both are popped and the response goes on as
     kind B, so that a call ringing behind a dead member still completes.
     """
+    table = moment.table
     if via.host not in table.vips:
         return Drop(Kind.OTHER, Reason.FOREIGN_RESPONSE)
-    member = _signer(message, via, table, memory)
+    received = canonical_host(via.received) if via.received else ""
+    member = _signer(message, via, received, moment)
     if member is None:
         return Drop(Kind.MEMBER_RESPONSE, Reason.NO_SUCH_MEMBER)
     if member.lost:
-        past = _past_member(message, popped or via, via, table)
+        past = _past_member(message, popped or via, via, moment)
         if past is not None:
             return past
     if table.member_at(origin.host, origin.port) is member:
         return Drop(Kind.MEMBER_RESPONSE, Reason.BACK_TO_SENDER)
     transport = _TRANSPORTS.get(via.transport, Transport.UDP)
-    host = member.addresses[0].host
-    ports = {a.port for a in member.addresses}
-    port = next((p for p in _ports_of(via, transport) if p in ports), None)
-    listener = table.listener_for(transport, host, prefer=origin.listener)
-    if port is None or listener is None:
+    known = [a for a in member.addresses if a.host == received] or member.addresses
+    place = next((a for p in _ports_of(via, transport) for a in known if a.port == p), None)
+    if place is None:
         return Drop(Kind.MEMBER_RESPONSE, Reason.NO_SUCH_MEMBER)
-    data = without_vias(message, popped, popped) if popped is not None else message.data
-    to = Destination(transport, host, port, listener.index, member=member.id)
+    listener = table.listener_for(transport, place.host, prefer=origin.listener)
+    if listener is None:
+        return Drop(Kind.MEMBER_RESPONSE, Reason.UNREACHABLE)
+    to = Destination(transport, place.host, place.port, listener.index, member=member.id)
+    edits = _length_edits(message, to)
+    if popped is not None:
+        data = without_vias(message, popped, popped, edits)
+    else:
+        data = apply_edits(message.data, 0, len(message.data), edits)
     return Forward(Kind.MEMBER_RESPONSE, data, to, status=message.status)
 
 
-def _past_member(message: Message, first: Via, via: Via, table: RoutingTable) -> Verdict | None:
+def _past_member(message: Message, first: Via, via: Via, moment: Moment) -> Verdict | None:
     """The response sent on past a lost member's Via; None if the next Via is not ours."""
+    table = moment.table
     ours = via_after(message, via)
     branch = read_branch(ours.branch) if ours is not None else None
     below = via_after(message, ours) if ours is not None else None
@@ -168,8 +200,7 @@ def _past_member(message: Message, first: Via, via: Via, table: RoutingTable) ->
         return Drop(Kind.MEMBER_RESPONSE, to)
     if _is_us(to, table):
         return Drop(Kind.MEMBER_RESPONSE, Reason.TO_OURSELVES)
-    data = without_vias(message, first, ours)
-    return Forward(Kind.MEMBER_RESPONSE, data, to, status=message.status, answered_by=branch.member)
+    return _onward(message, first, ours, branch, to, Kind.MEMBER_RESPONSE, moment)
 
 
 def _ports_of(via: Via, transport: Transport) -> list[int]:
@@ -180,10 +211,10 @@ def _ports_of(via: Via, transport: Transport) -> list[int]:
     return ports
 
 
-def _signer(message: Message, via: Via, table: RoutingTable, memory: Memory) -> Member | None:
-    """The member that made this Via: by `received`, else by the binding."""
-    if via.received:
-        host = via.received.decode("latin-1").strip("[]").lower()
+def _signer(message: Message, via: Via, host: str, moment: Moment) -> Member | None:
+    """The member that made this Via: by `host`, what was received, else by the binding."""
+    table = moment.table
+    if host:
         found = table.members_on(host)
         if len(found) > 1:
             for port in _ports_of(via, Transport.UDP):
@@ -193,7 +224,7 @@ def _signer(message: Message, via: Via, table: RoutingTable, memory: Memory) -> 
         elif found:
             return found[0]
     key = affinity_hash(table.affinity_key, message.call_id)
-    binding = memory.bindings.find(key)
+    binding = moment.memory.bindings.find(key)
     if binding is None:
         return None
     holder = table.losses.holder(binding.member, binding.loss, key, table.affinity_key)

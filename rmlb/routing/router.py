@@ -25,6 +25,7 @@ from rmlb.routing.verdict import (
     Report,
     Verdict,
 )
+from rmlb.sip.address import is_unicast
 from rmlb.sip.message import SipError, scan
 
 
@@ -106,6 +107,8 @@ class Router:
     def _route(self, data: bytes, origin: Origin, now: float) -> Verdict:
         if self.table.is_own_endpoint(origin.host, origin.port):
             return Drop(Kind.OTHER, Reason.TO_OURSELVES)
+        if not origin.port or not is_unicast(origin.host):
+            return Drop(Kind.OTHER, Reason.FORBIDDEN_DESTINATION)
         if not origin.transport.is_stream and not data.strip(b"\r\n\x00"):
             return Absorb(Kind.OTHER, Reason.KEEPALIVE)
         message = scan(data, max_headers=self.table.max_headers)

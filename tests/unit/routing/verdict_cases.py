@@ -33,7 +33,7 @@ from packets import (
 from rmlb.routing.affinity import Memory
 from rmlb.routing.member import Health
 from rmlb.routing.overload import LoadLimits, Loads
-from rmlb.routing.verdict import Kind, Origin, Reason, Step
+from rmlb.routing.verdict import Kind, Reason, Step
 from rmlb.sip.address import SipAddress, Transport
 from rmlb.sip.message import scan
 
@@ -186,16 +186,6 @@ def answer_to_a_cancel_of_our_own() -> Packet:
     bench.lose(sent.to.member)
     cancel = next(own for own in bench.router.take_outbox() if own.what == "cancel")
     return Packet(bench, answer(cancel.data, 200), cancel.to.host)
-
-
-@case(Kind.RESPONSE, Reason.FORBIDDEN_DESTINATION)
-def answer_whose_way_back_is_no_host() -> Packet:
-    """RFC 4475 3.3.10: the caller was "received" from the broadcast address."""
-    bench = Bench()
-    origin = Origin(UDP, 0, 0, "255.255.255.255", 5060)
-    verdict = bench.router.receive(request(via="SIP/2.0/UDP x:5060;branch=z9hG4bKx"), origin, 0.0)
-    data = getattr(verdict, "data", b"")
-    return Packet(bench, answer(data, 200), RM[1])
 
 
 @case(Kind.RESPONSE, Reason.UNREACHABLE)
@@ -477,6 +467,11 @@ def ack_with_no_member_left() -> Packet:
 @case(Kind.OTHER, Reason.TO_OURSELVES)
 def packet_that_claims_to_come_from_us() -> Packet:
     return Packet(Bench(), request(), VIP, 5060)
+
+
+@case(Kind.OTHER, Reason.FORBIDDEN_DESTINATION)
+def packet_that_claims_to_come_from_everybody() -> Packet:
+    return Packet(Bench(), request(), "255.255.255.255")
 
 
 @case(Kind.OTHER, Reason.TO_OURSELVES)
