@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +18,7 @@ from typing import Final, Protocol
 
 from rmlb.health.link import Link, link_to
 from rmlb.health.tracker import REPEAT_S, Failure, ProbePlan, ProbeResult
+from rmlb.reasons import reason_of
 from rmlb.routing.member import Member
 from rmlb.sip.message import Message
 
@@ -174,15 +174,8 @@ def _result(asking: asyncio.Task[Message], sent_at: float, now: float) -> ProbeR
         answer = asking.result()
         return ProbeResult(sent_at, now, status=answer.status, retry_after_s=_retry_after(answer))
     if isinstance(error, OSError):
-        return ProbeResult(sent_at, now, failure=Failure.UNREACHABLE, detail=_reason(error))
+        return ProbeResult(sent_at, now, failure=Failure.UNREACHABLE, detail=reason_of(error))
     raise error
-
-
-def _reason(error: OSError) -> str:
-    """The system's words; event loops put addresses and nested lists into theirs."""
-    if error.errno is not None and error.errno > 0 and not isinstance(error, ssl.SSLError):
-        return os.strerror(error.errno)
-    return error.strerror or str(error)
 
 
 def _retry_after(answer: Message) -> int | None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from rmlb.reasons import reason_of
 from rmlb.routing.counters import Counters
 from rmlb.routing.table import Listener
 from rmlb.routing.verdict import Destination, Forward, Origin, Own, Reply, Verdict
@@ -284,7 +285,9 @@ class Exchange:
                 connection = await self._dial(to, name)
         except TimeoutError:
             cause, why = "connect_timeout", "timed out"
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError; a name for no host
+        except OSError as error:  # ssl.SSLError is one
+            cause, why = "connect_failed", reason_of(error)
+        except ValueError as error:  # a name that TLS takes for no host
             cause, why = "connect_failed", str(error)
         except asyncio.CancelledError:
             del self._connecting[remote]

@@ -157,6 +157,8 @@ class Stream(asyncio.Protocol):
     def __init__(self, agent: Agent, transport: str) -> None:
         self.sip_transport = transport
         self.closed = threading.Event()
+        self.closing = False
+        """From here."""
         self.received = b""
         """Everything that came, keep-alives included."""
         self.local: Place = ("", 0)
@@ -169,6 +171,7 @@ class Stream(asyncio.Protocol):
         self._agent.on_loop(self._write, data)
 
     def close(self) -> None:
+        self.closing = True
         self._agent.on_loop(self._close)
 
     def end_sending(self) -> None:
@@ -339,7 +342,7 @@ class Agent:
             self.send_udp(data, to)
             return
         for stream in self.streams:
-            if stream.remote == to and stream.sip_transport == transport:
+            if (stream.remote, stream.sip_transport, stream.closing) == (to, transport, False):
                 stream.send(data)
                 return
         self.connect(to, tls=transport == "tls").send(data)

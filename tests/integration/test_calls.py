@@ -27,9 +27,7 @@ def make_pool(
 ) -> tuple[Balancer, dict[int, Sipp]]:
     """A balancer in front of two sipp members, both in service."""
     members = {
-        number: start(
-            Sipp.member(tmp_path, number, scenario, transport=transport, ring_ms=ring_ms)
-        )
+        number: start(Sipp.member(tmp_path, number, scenario, transport=transport, ring_ms=ring_ms))
         for number in (1, 2)
     }
     balancer = start(Balancer(tmp_path, {n: m.address for n, m in members.items()}, **config))
@@ -102,9 +100,7 @@ def test_retransmitted_invite_follows_its_transaction(tmp_path: Path, start: Sta
 
 @pytest.mark.parametrize("algorithm", ["round-robin", "least-calls"])
 def test_other_algorithms_keep_dialogs_too(tmp_path: Path, start: Start, algorithm: str) -> None:
-    balancer, members = make_pool(
-        tmp_path, start, extra=f'[affinity]\nalgorithm = "{algorithm}"\n'
-    )
+    balancer, members = make_pool(tmp_path, start, extra=f'[affinity]\nalgorithm = "{algorithm}"\n')
     caller = start(
         Sipp(tmp_path, "uac_full", target=balancer.port, rate=200, calls=1000, hold_ms=100)
     )
