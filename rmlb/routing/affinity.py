@@ -11,7 +11,7 @@ from rmlb.routing.bindings import Binding, BindingLimits, Bindings
 from rmlb.routing.incoming import DATANODES
 from rmlb.routing.keys import affinity_hash
 from rmlb.routing.mark import Mark
-from rmlb.routing.member import AdminState, Health, Member
+from rmlb.routing.member import Health, Member
 from rmlb.routing.overload import LoadLimits, Loads
 from rmlb.routing.pending import PendingLimits, PendingRequests, Remembered
 from rmlb.routing.selection import Algorithm, least_calls, rendezvous, round_robin
@@ -123,7 +123,7 @@ def parse_datanodes(value: bytes) -> list[int]:
 def _named(inquiry: Inquiry, table: RoutingTable, memory: Memory) -> Iterator[tuple[Step, int]]:
     """Steps 1 to 5: who is named by the request or by memory, best witness first."""
     request = inquiry.request
-    initial = request.is_initial
+    initial = not request.to_tag  # a CANCEL is led where its INVITE was
     believed = not initial or table.trusts(inquiry.source)
     binding = memory.bindings.find(inquiry.key)
 
@@ -157,9 +157,9 @@ def _named(inquiry: Inquiry, table: RoutingTable, memory: Memory) -> Iterator[tu
 
 
 def _by_algorithm(inquiry: Inquiry, moment: Moment) -> Member | None:
-    """Step 6. A request inside a dialog may go where no new call may."""
+    """Step 6. A request inside a dialog may go where no new call may, a CANCEL may not."""
     request, table = inquiry.request, moment.table
-    if not request.is_initial:
+    if request.to_tag:
         chosen = rendezvous(
             _hash_input(inquiry, table),
             ((m.id, 1) for m in table.members.values() if not m.lost and not _is_passive(m, table)),
@@ -169,7 +169,11 @@ def _by_algorithm(inquiry: Inquiry, moment: Moment) -> Member | None:
     taking = table.taking
     if table.active is not None:
         taking = tuple(m for m in taking if m.id == table.active)
-    return choose_new(_hash_input(inquiry, table), inquiry.key, taking, moment)
+    value = _hash_input(inquiry, table)
+    if request.method == b"CANCEL":  # room and turn are no matter any more
+        chosen = rendezvous(value, ((m.id, m.weight) for m in taking), table.affinity_key)
+        return None if chosen is None else table.members[chosen]
+    return choose_new(value, inquiry.key, taking, moment)
 
 
 def choose_new(
@@ -195,9 +199,7 @@ def choose_new(
 
 def _hash_input(inquiry: Inquiry, table: RoutingTable) -> int:
     """A configured header where there is one, so that both dialogs of a call hash alike."""
-    if table.header_keys and (
-        not inquiry.request.is_initial or table.trusts(inquiry.source)
-    ):  # fmt: skip
+    if table.header_keys and (inquiry.request.to_tag or table.trusts(inquiry.source)):
         for key in header_keys(inquiry.request, table):
             return key
     return inquiry.key
@@ -219,9 +221,9 @@ def _is_over(binding: Binding, table: RoutingTable) -> bool:
 
 
 def _is_passive(member: Member, table: RoutingTable) -> bool:
-    """Active-standby: only the active member counts, and the former one while it drains."""
+    """Active-standby: only the active member counts, and a former one while it drains."""
     return (
         table.active is not None
         and member.id != table.active
-        and member.admin_state is not AdminState.DRAINING
+        and member.id not in table.retiring
     )

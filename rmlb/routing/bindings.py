@@ -113,7 +113,8 @@ class Bindings:
             if not binding.counted:
                 self._count(binding)
         elif binding.phase is Phase.TRYING:
-            binding.expires = now + self.limits.timer_c_s
+            # a subscription's entry or a header's lasts longer than that
+            binding.expires = max(binding.expires, now + self.limits.timer_c_s)
 
     def answered(
         self, key: int, binding: Binding, now: float, *, member: int, tag: bytes, fork: bool = False
@@ -135,7 +136,13 @@ class Bindings:
             binding.phase = Phase.LIVE
             if not binding.counted:
                 self._count(binding)
-        self._expire_at(key, binding, now, now + self.limits.ttl_s)
+        if binding.phase is not Phase.ENDED:
+            self._expire_at(key, binding, now, now + self.limits.ttl_s)
+
+    def resumed(self, key: int, binding: Binding, now: float) -> None:
+        """An answer to a re-INVITE made this binding: its call was evicted, and is counted here."""
+        self.ended_unknown(binding.member)
+        self.answered(key, binding, now, member=binding.member, tag=b"")
 
     def moved(self, binding: Binding, member: int, loss: int) -> None:
         """Its request was sent to another member."""
@@ -180,21 +187,22 @@ class Bindings:
                 continue
             if binding.counted and binding.seen + self.limits.idle_s <= now:
                 self._uncount(binding)
-            self._look_again(key, binding)
+            self._look_again(key, binding, now)
         idle_minute = int(now - self.limits.idle_s) // 60
-        while self._evicted_calls and next(iter(self._evicted_calls)) < idle_minute:
-            _, members = self._evicted_calls.popitem(last=False)
-            self.calls.subtract(members)
+        for minute in [m for m in self._evicted_calls if m < idle_minute]:
+            self.calls.subtract(self._evicted_calls.pop(minute))
 
     def _expire_at(self, key: int, binding: Binding, now: float, at: float) -> None:
         binding.seen = now
         binding.expires = at
-        self._look_again(key, binding)
+        self._look_again(key, binding, now)
 
-    def _look_again(self, key: int, binding: Binding) -> None:
+    def _look_again(self, key: int, binding: Binding, now: float) -> None:
         at = binding.expires
         if binding.counted:
             at = min(at, binding.seen + self.limits.idle_s)
+        elif binding.phase is Phase.LIVE:  # silent now; traffic may make it count again
+            at = min(at, now + self.limits.idle_s)
         binding.look_at = self._expiry.put(key, at)
 
     def _count(self, binding: Binding) -> None:

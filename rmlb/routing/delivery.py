@@ -6,6 +6,8 @@ caller's retransmission, or is sent to another member because the first one fail
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from rmlb.routing import signature
 from rmlb.routing.forwarding import record_route_line, via_value
 from rmlb.routing.incoming import Request
@@ -15,7 +17,7 @@ from rmlb.routing.signature import Transaction
 from rmlb.routing.table import MAX_DATAGRAM, Listener, RoutingTable
 from rmlb.routing.verdict import Destination, Forward, Kind, Origin, Reason, Step
 from rmlb.sip.address import SipAddress, Transport, is_ip_literal, is_unicast
-from rmlb.sip.message import Message, scan
+from rmlb.sip.message import Message, SipError, scan
 from rmlb.sip.uri import Uri, with_host
 from rmlb.sip.via import OWN_PARAM, Via, top_via, via_after
 
@@ -132,13 +134,17 @@ def to_line_of(response: Message) -> bytes:
 
 def is_loop(request: Request, member_id: int, table: RoutingTable) -> bool:
     """A Via of ours below says that it went the same way before (16.3 step 4)."""
+    hashes: dict[bytes, bytes] = {}
     for via in _own_vias(request):
         seen = signature.read_loop_hash(via)
         key = table.keys.find(seen[0]) if seen is not None else None
-        if seen is not None and key is not None:
+        if seen is None or key is None:
+            continue
+        if key.id not in hashes:  # once per secret, however many Vias somebody wrote
             uri = request.message.uri
-            if signature.loop_hash(key, uri, request.ways, member_id) == seen[1]:
-                return True
+            hashes[key.id] = signature.loop_hash(key, uri, request.ways, member_id)
+        if hashes[key.id] == seen[1]:
+            return True
     return False
 
 
@@ -148,10 +154,11 @@ def _own_vias(request: Request) -> list[Via]:
         return []
     found = []
     via: Via | None = request.via
-    while via is not None:
-        if via.own is not None:
-            found.append(via)
-        via = via_after(message, via)
+    with suppress(SipError):  # what stands below is others' affair: only ours are looked for
+        while via is not None:
+            if via.own is not None:
+                found.append(via)
+            via = via_after(message, via)
     return found
 
 
@@ -179,7 +186,7 @@ def _record_route(
 ) -> bytes:
     """Our Record-Route: two entries where transport, family or listener changes (RFC 5658)."""
     message = request.message
-    mark = make_mark(table.keys, member.id, table.losses.number, message.call_id, message.from_tag)
+    mark = make_mark(table.keys, member.id, request.loss, message.call_id, message.from_tag)
     sips = request.uri.scheme == b"sips"
     arrived = table.listeners[request.origin.listener]
     line = record_route_line(arrived, mark, sips=sips)

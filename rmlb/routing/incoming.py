@@ -12,6 +12,10 @@ from rmlb.sip.message import Message, SipError
 from rmlb.sip.uri import Route, Uri, parse_uri, routes
 from rmlb.sip.via import Via, top_via
 
+_MOST_MARKS = 8
+"""Looked at for one that verifies: a route set has two of ours, four after a spiral. Each costs
+a hash over the Call-ID, and somebody may have written thousands."""
+
 DATANODES = b"gvp.rm.datanodes"
 """The RM's URI parameter that names the members of its session."""
 
@@ -34,6 +38,8 @@ class Request:
     """Among these was one with our mark."""
     mark: Mark | None
     """Our verified mark, wherever in the Route it stands."""
+    loss: int
+    """The loss number for the mark of a dialog that it starts; a retransmission keeps its own."""
 
     @property
     def next_route(self) -> Uri | None:
@@ -77,11 +83,14 @@ def _read(message: Message, origin: Origin, table: RoutingTable) -> Request:
         leaving.removed.add(first)
         first += 1
     mark = None
-    for value in values:
+    for value in values[:_MOST_MARKS]:
         if value and mark is None:
             mark = read_mark(table.keys, value, message.call_id, message.from_tag)
     remaining = all_routes[first:last]
-    return Request(message, via, origin, uri, raw_uri, leaving, remaining, popped, marked, mark)
+    loss = table.losses.number
+    return Request(
+        message, via, origin, uri, raw_uri, leaving, remaining, popped, marked, mark, loss
+    )
 
 
 def _is_poppable(uri: Uri, table: RoutingTable) -> bool:

@@ -246,8 +246,8 @@ def _learn(
     binding = bindings.find(key)
     if method == b"INVITE" and member and 100 < status < 300 and binding is None:
         binding = bindings.bind(key, member, table.losses.number, now, redundant=table.record_route)
-        if status >= 200 and entry is not None and not entry.initial:
-            bindings.ended_unknown(member)  # a re-INVITE: its evicted call is counted anew
+        if entry is not None and not entry.initial:
+            bindings.resumed(key, binding, now)
     if binding is None:
         if method == b"BYE" and 200 <= status < 300 and member:
             bindings.ended_unknown(member)
