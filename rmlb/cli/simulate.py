@@ -83,7 +83,7 @@ def simulate_rm(
     """Be a Resource Manager: answer probes and calls until Ctrl-C, then print a tally.
 
     Every answer carries X-Simulated-Member. Misrouted in the tally are requests in dialogs
-    whose To tag names another member.
+    whose To tag names another member. SIGUSR1: it winds down, OPTIONS get 503.
     """
     ring_s = _duration(ring, "--ring")
     with _simulators():

@@ -12,6 +12,7 @@ from rmlb.routing.delivery import DIALOG_METHODS, is_loop, outward, to_member
 from rmlb.routing.incoming import DATANODES, Request, read_request
 from rmlb.routing.keys import affinity_hash
 from rmlb.routing.member import Member
+from rmlb.routing.pending import Remembered
 from rmlb.routing.replies import reply, unavailable
 from rmlb.routing.selection import Algorithm
 from rmlb.routing.table import RoutingTable
@@ -68,6 +69,7 @@ def _send_to_member(request: Request, moment: Moment) -> Verdict:
     key = transaction.number
     entry = memory.pending.find(key)
     if entry is not None:
+        request.loss = _loss_of(entry, message, moment)
         repeated = failover.repeated_request(entry, request, moment)
         if repeated is not None:
             return repeated
@@ -97,6 +99,15 @@ def _send_to_member(request: Request, moment: Moment) -> Verdict:
         forward.initial = False  # a retransmission
     _remember(inquiry, choice, member, key, request, forward.to.transport, moment)
     return forward
+
+
+def _loss_of(entry: Remembered, message: Message, moment: Moment) -> int:
+    """The loss number that the transaction began with: retransmissions are equal to the octet."""
+    table, memory, _ = moment
+    binding = memory.bindings.find(affinity_hash(table.affinity_key, message.call_id))
+    if binding is None or binding.transaction != entry.key:
+        return table.losses.number
+    return binding.loss
 
 
 def _refused(request: Request, choice: Choice, table: RoutingTable) -> Verdict:

@@ -33,9 +33,13 @@ def on_stop_signal(callback: Callable[[], None]) -> None:
 
 
 async def serve(rm: SimulatedRm) -> int:
-    """Be a Resource Manager until stopped, then print its tally. Raises WireError."""
+    """Be a Resource Manager until stopped, then print its tally. Raises WireError.
+
+    Upon SIGUSR1 it winds down: OPTIONS get 503, calls are still taken.
+    """
     stop = asyncio.Event()
     on_stop_signal(stop.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, rm.wind_down)
     await rm.start()
     for transport, wire in rm.agent.wires.items():
         print(f"member {rm.member_id} listens on {transport}:{wire.host}:{wire.port}", flush=True)

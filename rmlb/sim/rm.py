@@ -98,6 +98,10 @@ class SimulatedRm:
         )
         self._ringing: dict[ServerTransaction, asyncio.TimerHandle] = {}
 
+    def wind_down(self) -> None:
+        """Say 503 to probes from now on, as a Resource Manager does before it leaves."""
+        self.probe_answer = 503
+
     async def start(self) -> None:
         """Listen. Raises WireError."""
         await self.agent.start()

@@ -151,6 +151,11 @@ class Balancer(Process):
         """What /api/v1/status says of each member, by id."""
         return {int(member["id"]): member for member in self.status()["members"]}
 
+    def events(self) -> list[dict[str, Any]]:
+        """Every event so far, oldest first."""
+        found: list[dict[str, Any]] = self._json("/api/v1/events?follow=0")["events"]
+        return found
+
     def metrics(self) -> Metrics:
         status, text = self.get("/metrics")
         assert status == 200

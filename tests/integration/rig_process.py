@@ -204,6 +204,10 @@ class SimulatedMember(Process):
         )
         return self
 
+    def wind_down(self) -> None:
+        """OPTIONS get 503 from now on; calls are still taken."""
+        self.send_signal(signal.SIGUSR1)
+
     def stop(self, timeout_s: float = 10.0) -> str:
         """SIGTERM; the tally that it prints."""
         self.send_signal(signal.SIGTERM)
