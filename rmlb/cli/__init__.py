@@ -126,6 +126,30 @@ def check(config: ConfigFile) -> None:
 
 
 @app.command()
+def explain(
+    config: ConfigFile,
+    message: Annotated[Path, typer.Argument(metavar="MESSAGE-FILE", help="Octets as they came.")],
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="IP:PORT", help="Where they came from.", show_default="the top Via"
+        ),
+    ] = "",
+    transport: Annotated[
+        str,
+        typer.Option(
+            metavar="udp|tcp|tls", help="What they came by.", show_default="the top Via's"
+        ),
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One object for each message.")] = False,
+) -> None:
+    """Say what would become of a SIP message, by which rule, and which octets would leave."""
+    from rmlb.cli.explain import explain as explain_file
+
+    raise typer.Exit(explain_file(config, message, source, transport, as_json))
+
+
+@app.command()
 def status(
     api: Api = DEFAULT_API, token: Token = "", ca_file: CaFile = "", as_json: AsJson = False
 ) -> None:
