@@ -53,8 +53,15 @@ class EventName(StrEnum):
     MEMBER_REFUSING = "member-refusing"
     MEMBER_OUT_OF_SERVICE = "member-out-of-service"
     ADMIN_STATE_CHANGED = "admin-state-changed"
+    ACTIVE_MEMBER_CHANGED = "active-member-changed"
+    FAILOVERSCRIPT_ENDED = "failoverscript-ended"
+    FAILOVERSCRIPT_FAILED = "failoverscript-failed"
+    MEMBER_DRAINED = "member-drained"
+    MEMBER_NOT_DRAINED = "member-not-drained"
     OPERATOR_STATE_NOT_KEPT = "operator-state-not-kept"
     OPERATOR_STATE_SET_ASIDE = "operator-state-set-aside"
+    LOSS_LOG_NOT_KEPT = "loss-log-not-kept"
+    LOSS_LOG_SET_ASIDE = "loss-log-set-aside"
     FAULT = "fault"
 
 

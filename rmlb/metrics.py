@@ -114,6 +114,12 @@ MEMBER_IN_SERVICE: Final = Metric(
     "1 while health checking finds the member in service; disabled members stay visible.",
     ("member",),
 )
+MEMBER_ACTIVE: Final = Metric(
+    "rmlb_member_active",
+    Kind.GAUGE,
+    "Active-standby: 1 for the member that gets the calls. Absent in active-active mode.",
+    ("member",),
+)
 MEMBER_STATE: Final = Metric(
     "rmlb_member_state",
     Kind.GAUGE,

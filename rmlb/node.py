@@ -10,14 +10,16 @@ import asyncio
 import secrets
 import signal
 import time
+from collections.abc import Callable
 
 import uvloop
 
 from rmlb import __version__
 from rmlb import config as configuration
-from rmlb.admin.api import AdminError, AdminServer
+from rmlb.admin.api import AdminError, AdminServer, Conflict
 from rmlb.admin.views import (
     CallView,
+    DrainingView,
     ListenerView,
     MemberView,
     NodeView,
@@ -35,18 +37,19 @@ from rmlb.events import (
     admin_state_changed,
     member_health_changed,
 )
+from rmlb.health.activity import ActivityError
 from rmlb.health.probe import Prober
 from rmlb.health.tracker import ProbePlan, ProbeResult, Tracker, Transition
 from rmlb.metrics import Histogram
+from rmlb.roles import Roles
 from rmlb.routing.bindings import Phase
 from rmlb.routing.counters import Counters
 from rmlb.routing.keys import Keyring, affinity_hash
-from rmlb.routing.losses import LossLog
 from rmlb.routing.member import AdminState, Health, Member
 from rmlb.routing.router import Router
 from rmlb.routing.verdict import Hint, Report
 from rmlb.sip.address import SipAddress, Transport, bracketed
-from rmlb.snapshot import Snapshot, choose_active, make_listeners, make_memory, make_table
+from rmlb.snapshot import Snapshot, make_listeners, make_memory, make_table
 from rmlb.state.operator import OperatorStates
 from rmlb.state.secret import kept_secret
 from rmlb.transport.exchange import Exchange, ExchangeSettings
@@ -112,14 +115,14 @@ class Node:
         self._names = MemberNames(NameCache(), families)
         self._operator = OperatorStates(config.state.directory, set(AdminState), self._events.add)
         self._admin_states: dict[int, AdminState] = {}
-        self._losses = LossLog()
-        self._active: int | None = None
+        self._roles = Roles(config, self._events.add, self._calls_left)
         self._stopping = False
         self._ready: bool | None = None
         self._weights: dict[int, int] = {}
         self._keys = self._make_keys()
         self._router = Router(
-            make_table(config, self._keys, self._instance, self._snapshot()), make_memory(config)
+            make_table(config, self._keys, self._instance, self._snapshot(self._members())),
+            make_memory(config),
         )
         self._tls: TlsContexts | None = None
         self._exchange: Exchange | None = None
@@ -135,6 +138,7 @@ class Node:
         config = self._config
         states = self._operator.load()
         self._admin_states = {n: AdminState(s) for n, s in states.items() if n in config.rm}
+        self._roles.load(self._admin_states, time.monotonic())
         self._tls = _make_tls(config)
         await self._resolve_members()
         self._publish()
@@ -205,6 +209,7 @@ class Node:
             await self._admin.stop()
         if self._exchange is not None:
             await self._exchange.stop()
+        await self._roles.close()
         self.tell(EventName.STOPPED)
 
     def reload(self) -> None:
@@ -247,6 +252,7 @@ class Node:
             version=__version__,
             engine=self._router.name,
             ha_mode=str(config.cluster.ha_mode),
+            active=self._roles.standing.active or None,
             started_at=self._started_at,
             uptime_s=time.monotonic() - self._started,
             vip=VipView(config.cluster.virtual_ip, True, str(config.vip.provider)),
@@ -285,10 +291,24 @@ class Node:
         if member_id not in self._config.rm:
             raise KeyError(member_id)
         self._admin_states[member_id] = state
+        self._roles.on_admin_state(member_id, state)
         self._publish()
         if state is not before:
             self._events.add(admin_state_changed(member_id, before, state, why, time.time()))
         await self._operator.keep(member_id, state)
+
+    async def switchover(self, member_id: int | None) -> None:
+        self._change_roles(lambda: self._roles.switchover(member_id))
+
+    async def told_active(self, member_id: int) -> None:
+        self._change_roles(lambda: self._roles.told_active(member_id))
+
+    def _change_roles(self, change: Callable[[], None]) -> None:
+        try:
+            change()
+        except ActivityError as error:
+            raise Conflict(str(error)) from None
+        self._publish()
 
     # health
 
@@ -309,8 +329,14 @@ class Node:
 
     def _on_probe(self, member_id: int, result: ProbeResult) -> None:
         self._probes[member_id].add(result)
-        change = self._trackers[member_id].on_probe(result)
+        tracker = self._trackers[member_id]
+        heard = tracker.heard
+        change = tracker.on_probe(result)
         if change is None:
+            if tracker.heard and not heard:  # it was silent from the start
+                self._health_changed(
+                    member_id, Transition(result.at, tracker.health, tracker.health, result.summary)
+                )
             return
         if change.before is Health.SUSPECT and change.after is Health.IN_SERVICE:
             self._router.spared(member_id, time.monotonic())
@@ -348,44 +374,51 @@ class Node:
     # snapshots
 
     def _members(self) -> dict[int, Member]:
+        """As routing sees them; one of which nothing was heard yet is suspect, not lost."""
         now = time.monotonic()
+        unheard = self._unheard() - self._roles.lost
         return {
             number: Member(
                 id=number,
                 addresses=self._names.addresses(rm.sip),
-                health=self._trackers[number].health,
+                health=Health.SUSPECT if number in unheard else self._trackers[number].health,
                 admin_state=self._admin_states.get(number, AdminState.ENABLED),
                 weight=max(1, rm.weight * self._trackers[number].weight(now) // 100),
             )
             for number, rm in self._config.rm.items()
         }
 
-    def _snapshot(self) -> Snapshot:
-        members = self._members()
-        self._active = choose_active(self._config, members, self._active)
+    def _unheard(self) -> set[int]:
+        """Members of which no probe has said anything yet."""
+        return {number for number, tracker in self._trackers.items() if not tracker.heard}
+
+    def _snapshot(self, members: dict[int, Member]) -> Snapshot:
         self._weights = {member.id: member.weight for member in members.values()}
-        return Snapshot(members, self._losses, self._active, self._stopping)
+        return Snapshot(members, self._roles.standing, self._stopping)
 
     def _publish(self) -> None:
-        """Build the next routing snapshot; a member that is newly lost enters the loss log."""
-        old = self._router.table.members
-        new = self._members()
-        survivors = tuple(member.id for member in new.values() if not member.lost)
-        for member in new.values():
-            before = old.get(member.id)
-            if before is not None and member.lost and not before.lost:
-                self._losses = self._losses.record(member.id, survivors)
-        snapshot = self._snapshot()
-        table = make_table(self._config, self._keys, self._instance, snapshot)
-        self._router.publish(table, time.monotonic())
+        """Build the next routing snapshot; what becomes of it is told by the roles."""
+        now = time.monotonic()
+        members = self._members()
+        self._roles.update(members, self._unheard() & members.keys(), now)
+        snapshot = self._snapshot(members)
+        self._router.publish(make_table(self._config, self._keys, self._instance, snapshot), now)
         if self._exchange is not None:
             self._exchange.flush()
+
+    def _calls_left(self, member_id: int) -> int:
+        """The member's calls, and its requests that are not answered yet."""
+        memory = self._router.memory
+        return memory.bindings.calls[member_id] + len(memory.pending.waiting_for(member_id))
 
     async def _keep_looking(self) -> None:
         """Repetitions, deadlines, and what traffic says of the members."""
         while True:
             await asyncio.sleep(LOOK_S)
-            self._router.look(time.monotonic())
+            now = time.monotonic()
+            self._router.look(now)
+            if self._roles.look(now):
+                self._publish()
             if self._exchange is not None:
                 self._exchange.flush()
             for report in self._router.take_reports():
@@ -414,6 +447,7 @@ class Node:
     def _apply(self, fresh: Config, tls: TlsContexts | None) -> None:
         """Go on under a new configuration; listeners and tables stay."""
         self._config = fresh
+        self._roles.configure(fresh)
         self._tls = tls
         for number in fresh.rm:
             self._trackers.setdefault(number, Tracker(fresh.health)).configure(fresh.health)
@@ -489,6 +523,7 @@ class Node:
         tracker = self._trackers[number]
         change = tracker.last_change
         now = time.monotonic()
+        active = self._roles.standing.active
         return MemberView(
             id=number,
             sip=_as_configured(self._config.rm[number].sip),
@@ -501,7 +536,17 @@ class Node:
             since=time.time() - (now - change.at) if change is not None else None,
             counters=self._router.counters.member(number),
             probes=self._probes[number].view(),
+            active=None if active is None else active == number,
+            draining=self._draining_view(number),
         )
+
+    def _draining_view(self, number: int) -> DrainingView | None:
+        drain = self._roles.draining(number)
+        if drain is None:
+            return None
+        since = time.time() - (time.monotonic() - drain.since)
+        limit = self._config.drain.member_limit_s
+        return DrainingView(since, self._calls_left(number), limit, str(drain.cause))
 
 
 class _Probes:
@@ -563,6 +608,7 @@ def _admin_files(config: Config) -> TlsFiles:
 def _fixed_parts(fresh: Config, running: Config) -> list[str]:
     """Tables and keys that differ and take effect at a start only."""
     parts = {
+        "[cluster] ha-mode": (fresh.cluster.ha_mode, running.cluster.ha_mode),
         "[cluster] virtual-ip": (fresh.cluster.virtual_ip, running.cluster.virtual_ip),
         "[sip] listen": (fresh.sip.listen, running.sip.listen),
         "[admin]": (fresh.admin, running.admin),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from rmlb.config import Config, HaMode
+from rmlb.config import Config
 from rmlb.routing.affinity import Memory
 from rmlb.routing.bindings import BindingLimits, Bindings
 from rmlb.routing.keys import Keyring, affinity_key
 from rmlb.routing.losses import LossLog
-from rmlb.routing.member import Health, Member
+from rmlb.routing.member import Member
 from rmlb.routing.overload import LoadLimits, Loads
 from rmlb.routing.pending import PendingLimits, PendingRequests
 from rmlb.routing.selection import Algorithm
@@ -20,15 +20,28 @@ from rmlb.sip.uri import canonical_host
 
 _WILDCARDS = ("0.0.0.0", "::")
 
+NOBODY = 0
+"""Stands for the active member while none is chosen; member IDs begin at 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What routing must know of it."""
+
+    losses: LossLog
+    active: int | None
+    """Active-standby: who gets the calls (NOBODY while none is chosen). None: active-active."""
+    retiring: frozenset[int]
+    """Not active any more, but its dialogs stay with it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What a table is made of besides the configuration."""
 
     members: Mapping[int, Member]
-    losses: LossLog
-    active: int | None
-    """The active member in active-standby mode."""
+    standing: Standing
+    """Who is active, and where the dialogs of the lost ones live."""
     stopping: bool
     """No new calls any more."""
 
@@ -96,9 +109,10 @@ def make_table(config: Config, keys: Keyring, instance: bytes, parts: Snapshot) 
         instance=instance,
         vips=frozenset(canonical_host(host.encode()) for host in own),
         aliases=frozenset(_alias(text) for text in config.sip.aliases),
-        losses=parts.losses,
+        losses=parts.standing.losses,
         hotstandby=config.cluster.hotstandby,
-        active=parts.active,
+        active=parts.standing.active,
+        retiring=parts.standing.retiring,
         algorithm=Algorithm(config.affinity.algorithm),
         header_keys=tuple(key.lower().encode() for key in config.affinity.keys),
         record_route=config.sip.record_route,
@@ -111,19 +125,6 @@ def make_table(config: Config, keys: Keyring, instance: bytes, parts: Snapshot) 
         deadline_s=config.retry.deadline_s,
         refusals=config.health.refusals,
     )
-
-
-def choose_active(
-    config: Config, members: Mapping[int, Member], now_active: int | None
-) -> int | None:
-    """Active-standby: who gets everything. The highest ID in service at start; no fail-back."""
-    if config.cluster.ha_mode is not HaMode.ACTIVE_STANDBY:
-        return None
-    current = members.get(now_active) if now_active is not None else None
-    if current is not None and not current.lost:
-        return now_active
-    serving = [m.id for m in members.values() if m.health is Health.IN_SERVICE and not m.lost]
-    return max(serving, default=now_active if now_active is not None else max(members))
 
 
 def _alias(text: str) -> tuple[str, int | None]:

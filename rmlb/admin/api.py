@@ -61,6 +61,16 @@ class Node(Protocol):
     async def set_admin_state(self, member_id: int, state: AdminState, why: str) -> None:
         """Publish the operator's word at once, then keep it on disk. KeyError: no such member."""
 
+    async def switchover(self, member_id: int | None) -> None:
+        """Make another member active: this one, or (None) the highest ID. Raises Conflict."""
+
+    async def told_active(self, member_id: int) -> None:
+        """The Resource Managers' own election chose this member. Raises Conflict."""
+
+
+class Conflict(Exception):  # noqa: N818  # HTTP's word for it
+    """It cannot be done as things are; the text is one line for an operator."""
+
 
 class AdminError(Exception):
     """The admin API cannot be opened; the text is one line for an operator."""
@@ -137,6 +147,8 @@ class _Api:
                 web.get("/api/v1/status", self._status),
                 web.get("/api/v1/members", self._members),
                 web.put("/api/v1/members/{id}", self._put_member),
+                web.post("/api/v1/members/{id}/active", self._post_active),
+                web.post("/api/v1/switchover", self._post_switchover),
                 web.get("/api/v1/calls", self._calls),
                 web.get("/api/v1/events", self._events, allow_head=False),
             ]
@@ -212,6 +224,15 @@ class _Api:
         await self._node.set_admin_state(member_id, state, who)
         return _json(views.member_json(self._node.view().member(member_id)))
 
+    async def _post_active(self, request: web.Request) -> web.Response:
+        await self._node.told_active(self._member_id(request.match_info["id"]))
+        return _json(views.activity_json(self._node.view()))
+
+    async def _post_switchover(self, request: web.Request) -> web.Response:
+        member = _wanted_member(await request.read())
+        await self._node.switchover(None if member is None else self._member_id(member))
+        return _json(views.activity_json(self._node.view()))
+
     def _member_id(self, text: str) -> int:
         known = [member.id for member in self._node.view().members]
         if text in map(str, known):
@@ -273,6 +294,8 @@ def _errors_as_json(node: Node) -> Any:
     async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
+        except Conflict as error:
+            return _json({"error": str(error)}, status=409)
         except web.HTTPException as error:
             if error.content_type == "application/json":
                 raise
@@ -340,6 +363,22 @@ def _admin_state(body: bytes) -> AdminState:
         return AdminState(word)
     except ValueError:
         raise _error(web.HTTPBadRequest, f'"state" must be one of {allowed}') from None
+
+
+def _wanted_member(body: bytes) -> str | None:
+    """The member of `{"member": N}`; None without a body, or where it names none."""
+    if not body.strip():
+        return None
+    try:
+        content = orjson.loads(body)
+    except ValueError:
+        raise _error(web.HTTPBadRequest, 'not JSON; expected {"member": N}') from None
+    member: Any = content.get("member") if isinstance(content, dict) else ""
+    if member is None:
+        return None
+    if not isinstance(member, int) or isinstance(member, bool):
+        raise _error(web.HTTPBadRequest, '"member" must be the ID of a member')
+    return str(member)
 
 
 def _number(text: str) -> int:

@@ -106,6 +106,10 @@ def _member_families(members: tuple[MemberView, ...]) -> Iterator[Family]:
         [((each.id,), each.health is Health.IN_SERVICE) for each in members],
     )
     yield _family(
+        metrics.MEMBER_ACTIVE,
+        [((each.id,), each.active) for each in members if each.active is not None],
+    )
+    yield _family(
         metrics.MEMBER_STATE, [((each.id, each.health, each.admin_state), 1) for each in members]
     )
     yield _family(metrics.MEMBER_WEIGHT, [((each.id,), each.weight) for each in members])

@@ -66,6 +66,20 @@ class ProbesView:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainingView:
+    """A member on its way out, by the operator's word or by a switch-over."""
+
+    since: float
+    """Wall clock, seconds since 1970."""
+    left: int
+    """Calls, and requests not answered yet."""
+    limit_s: float
+    """After this what is left is reported (`[drain] member-limit`)."""
+    cause: str
+    """"operator" or "switch-over"."""
+
+
+@dataclass(frozen=True, slots=True)
 class MemberView:
     """One member: what health, operator, table and counters say of it."""
 
@@ -84,12 +98,16 @@ class MemberView:
     """Wall clock of that change, seconds since 1970."""
     counters: MemberCounters = field(default_factory=MemberCounters)
     probes: ProbesView = field(default_factory=ProbesView)
+    active: bool | None = None
+    """Active-standby: whether it gets the calls. None: active-active."""
+    draining: DrainingView | None = None
 
     @property
     def takes_new_calls(self) -> bool:
-        """As routing decides it (routing.member.Member)."""
+        """As routing decides it (routing.member.Member, routing.table.RoutingTable.taking)."""
         return (
-            self.health in (Health.IN_SERVICE, Health.SUSPECT)
+            self.active is not False
+            and self.health in (Health.IN_SERVICE, Health.SUSPECT)
             and self.admin_state is AdminState.ENABLED
             and self.weight > 0
         )
@@ -122,6 +140,8 @@ class NodeView:
     listeners: tuple[ListenerView, ...]
     members: tuple[MemberView, ...]
     state: StateView
+    active: int | None = None
+    """The active member; None in active-active mode, and while none is chosen."""
     peers: tuple[PeerView, ...] = ()
     can_own: bool = True
     """It holds the virtual IP, or could take it over."""
@@ -167,6 +187,7 @@ def status_json(view: NodeView, counters: Counters) -> Json:
         "version": view.version,
         "engine": view.engine,
         "ha_mode": view.ha_mode,
+        "active": view.active,
         "ready": ready,
         "reason": reason,
         "started_at": view.started_at,
@@ -204,7 +225,9 @@ def member_json(member: MemberView) -> Json:
         "sip": member.sip[0] if len(member.sip) == 1 else list(member.sip),
         "health": str(member.health),
         "admin_state": str(member.admin_state),
+        "active": member.active,
         "takes_new_calls": member.takes_new_calls,
+        "draining": None if member.draining is None else draining_json(member.draining),
         "weight": member.weight,
         "calls": member.calls,
         "requests_total": member.counters.requests,
@@ -218,6 +241,21 @@ def member_json(member: MemberView) -> Json:
         "since": member.since,
         "probe": {"last": probes.last, "latency_s": latency},
     }
+
+
+def draining_json(draining: DrainingView) -> Json:
+    """Since when (seconds since 1970), and how many are left."""
+    return {
+        "since": draining.since,
+        "left": draining.left,
+        "limit_s": draining.limit_s,
+        "cause": draining.cause,
+    }
+
+
+def activity_json(view: NodeView) -> Json:
+    """The answer to a switch-over and to `POST /api/v1/members/{id}/active`."""
+    return {"active": view.active, **members_json(view)}
 
 
 def messages_json(counters: Counters) -> Json:

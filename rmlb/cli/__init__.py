@@ -206,6 +206,40 @@ def disable(
 
 
 @app.command()
+def switchover(
+    member: Annotated[
+        int | None,
+        typer.Argument(metavar="[N]", help="The member that takes over; else the highest ID."),
+    ] = None,
+    api: Api = DEFAULT_API,
+    token: Token = "",
+    ca_file: CaFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Active-standby: give every new call to the other member; the present one drains."""
+    from rmlb.cli.asking import switch_over
+
+    switch_over(_client(api, token, ca_file), member, as_json)
+
+
+@app.command()
+def active(
+    member: MemberId,
+    api: Api = DEFAULT_API,
+    token: Token = "",
+    ca_file: CaFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Active-standby: say which member the Resource Managers' own election chose.
+
+    For their FailOverScript. It outranks the balancer's choice while that member is in service.
+    """
+    from rmlb.cli.asking import tell_active
+
+    tell_active(_client(api, token, ca_file), member, as_json)
+
+
+@app.command()
 def calls(
     call_id: Annotated[
         str | None, typer.Option("--call-id", metavar="CALL-ID", help="Find this call.")

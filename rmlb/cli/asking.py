@@ -42,6 +42,7 @@ def show_status(client: ApiClient, as_json: bool) -> None:
     role = "owner" if vip["owner"] else "standby"
     parts = ("forwarded", "answered", "absorbed", "dropped", "held")
     pairs: list[tuple[str, Cell | str]] = [
+        *_activity(status),
         ("virtual IP", f"{clean(vip['address'])}, {role} (provider {vip['provider']})"),
         ("listening", ", ".join(_listener(each) for each in status["listeners"]) or "nowhere"),
         ("state", _store(status["state"])),
@@ -80,6 +81,27 @@ def set_state(client: ApiClient, member: int, state: str, as_json: bool) -> None
         Cell(answer["admin_state"], _ADMIN_STYLES.get(answer["admin_state"], "")),
         f", {answer['health']}, {_calls(answer['calls'])}",
     )
+
+
+def switch_over(client: ApiClient, member: int | None, as_json: bool) -> None:
+    """`rmlb switchover`."""
+    body = None if member is None else {"member": member}
+    _show_activity(client.post("/api/v1/switchover", body), as_json)
+
+
+def tell_active(client: ApiClient, member: int, as_json: bool) -> None:
+    """`rmlb active`."""
+    _show_activity(client.post(f"/api/v1/members/{member}/active"), as_json)
+
+
+def _show_activity(answer: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(answer)
+        return
+    print_line("active: ", clean(answer["active"]))
+    for each in answer["members"]:
+        if each["draining"] is not None:
+            print_line(f"member {each['id']} drains: {_calls(each['draining']['left'])} left")
 
 
 def show_calls(client: ApiClient, call_id: str | None, as_json: bool) -> None:
@@ -169,6 +191,21 @@ def _calls(count: int) -> str:
 
 def _listener(listener: dict[str, Any]) -> str:
     return str(listener["address"]) + ("" if listener["open"] else " (closed)")
+
+
+def _activity(status: dict[str, Any]) -> list[tuple[str, Cell | str]]:
+    """Who is active, in active-standby mode; and who drains, since when, with how many calls."""
+    pairs: list[tuple[str, Cell | str]] = []
+    if status["ha_mode"] == "active-standby":
+        active = status["active"]
+        pairs.append(("active", "nobody yet" if active is None else f"member {active}"))
+    for each in status["members"]:
+        draining = each["draining"]
+        if draining is not None:
+            age = duration(max(0.0, time.time() - draining["since"]))
+            text = f"member {each['id']} for {age}, {_calls(draining['left'])} left"
+            pairs.append(("draining", Cell(f"{text} ({draining['cause']})", "yellow")))
+    return pairs
 
 
 def _store(state: dict[str, Any]) -> str:

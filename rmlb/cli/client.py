@@ -46,6 +46,10 @@ class ApiClient:
         """The JSON answer to a PUT of JSON. Raises CliError."""
         return self._ask("PUT", path, body)
 
+    def post(self, path: str, body: object = None) -> Any:
+        """The JSON answer to a POST, of JSON or of nothing. Raises CliError."""
+        return self._ask("POST", path, body)
+
     def stream(self, path: str, **query: str) -> Iterator[Any]:
         """The data of server-sent events, until the balancer ends them. Raises CliError."""
         with self._open("GET", path + _query(query), timeout_s=STREAM_TIMEOUT_S) as response:

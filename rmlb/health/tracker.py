@@ -160,6 +160,9 @@ class Tracker:
         """Changes of health since start."""
         self.last_change: Transition | None = None
         self.last_result: ProbeResult | None = None
+        self.heard = False
+        """Probes have said what it is: it answered once, or failed `fall` times in a row. Before
+        that it is out of service for want of news, which is no loss."""
         self._ever_answered = False
         self._failures = 0
         self._answers = 0
@@ -185,6 +188,7 @@ class Tracker:
         else:
             change = self._refused_calls(result)
         settings = self._settings
+        self.heard = self.heard or self._ever_answered or self._failures >= settings.fall
         interval = settings.suspect_interval_s if self._is_confirming else settings.interval_s
         self._due_at = result.sent_at + interval
         return change

@@ -59,7 +59,9 @@ class RoutingTable:
     losses: LossLog = field(default_factory=LossLog)
     hotstandby: bool = True
     active: int | None = None
-    """Active-standby: the member that gets everything. None: active-active."""
+    """Active-standby: the member that gets everything (0: none is chosen). None: active-active."""
+    retiring: frozenset[int] = frozenset()
+    """Active-standby: former active members whose marks and bindings still count."""
     algorithm: Algorithm = Algorithm.HASH
     header_keys: tuple[bytes, ...] = ()
     """`[affinity] keys`, lower case."""
@@ -89,7 +91,8 @@ class RoutingTable:
     def __post_init__(self) -> None:
         set_field = object.__setattr__
         members = tuple(self.members.values())
-        set_field(self, "taking", tuple(m for m in members if m.takes_new_calls))
+        choice = members if self.active is None else (m for m in members if m.id == self.active)
+        set_field(self, "taking", tuple(m for m in choice if m.takes_new_calls))
         endpoints = {(a.host, a.port): m for m in members for a in m.addresses}
         set_field(self, "_by_endpoint", endpoints)
         hosts: dict[str, tuple[Member, ...]] = {}

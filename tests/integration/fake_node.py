@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from rmlb.admin.api import Conflict
 from rmlb.admin.views import (
     CallView,
     ListenerView,
@@ -37,6 +38,8 @@ class FakeNode:
         self.log = EventLog(sink=lambda event: None)
         self.broken = False
         self.said: list[tuple[int, AdminState, str]] = []
+        self.asked: list[tuple[str, int | None]] = []
+        """Switch-overs and elections."""
 
     def view(self) -> NodeView:
         if self.broken:
@@ -51,6 +54,24 @@ class FakeNode:
 
     def find_call(self, call_id: str) -> CallView | None:
         return CallView(call_id, 2, "answered", 1.5, 60.0) if call_id == "a b@c" else None
+
+    def stand_by(self, active: int) -> None:
+        """Active-standby from now on."""
+        members = tuple(replace(each, active=each.id == active) for each in self.shown.members)
+        self.shown = replace(self.shown, ha_mode="active-standby", active=active, members=members)
+
+    async def switchover(self, member_id: int | None) -> None:
+        self.asked.append(("switchover", member_id))
+        self._activate(member_id or (2 if self.shown.active == 1 else 1))
+
+    async def told_active(self, member_id: int) -> None:
+        self.asked.append(("active", member_id))
+        self._activate(member_id)
+
+    def _activate(self, member_id: int) -> None:
+        if self.shown.active is None:
+            raise Conflict("ha-mode is active-active: every member in service is active")
+        self.stand_by(member_id)
 
     async def set_admin_state(self, member_id: int, state: AdminState, why: str) -> None:
         before = self.shown.member(member_id).admin_state

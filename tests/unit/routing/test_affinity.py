@@ -276,8 +276,7 @@ class TestActiveStandby:
     def test_they_stay_while_it_drains(self) -> None:
         bench = Bench(active=1)
         data = bench.establish("one@caller").from_caller()
-        bench.set_member(1, admin_state=AdminState.DRAINING)
-        bench.change(active=2)
+        bench.change(active=2, retiring=frozenset((1,)))
         sent = bench.forwarded(data)
         assert (sent.step, sent.to.member) == (Step.MARK, 1)
 

@@ -1,0 +1,247 @@
+"""Who does what in the pool: who is active, who drains, where the dialogs of the lost ones live.
+
+SHELL around three pure parts: the active member (health.activity), draining (health.draining) and
+the loss log (routing.losses). Tells what they decide, keeps it on disk and has the
+failoverscript run. Knows the members only as they are handed in; decides nothing about SIP.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Set
+
+from rmlb.config import Config, HaMode
+from rmlb.events import Event, EventName, Severity, Value
+from rmlb.health.activity import Activity, ActivityError, Change
+from rmlb.health.draining import Cause, Drained, Draining, DrainWatch, Outcome
+from rmlb.routing.losses import Loss, LossLog
+from rmlb.routing.member import AdminState, Member
+from rmlb.script import FailoverScript, ScriptEnd
+from rmlb.snapshot import NOBODY, Standing
+from rmlb.state.succession import KeptLoss, Succession, SuccessionFile
+
+
+class Roles:
+    """One pool."""
+
+    def __init__(
+        self,
+        config: Config,
+        report: Callable[[Event], object],
+        left: Callable[[int], int],
+    ) -> None:
+        """`report` gets the events; `left` says how many calls a member has."""
+        self._config = config
+        self._report = report
+        self._left = left
+        self._file = SuccessionFile(config.state.directory, report)
+        self._drains = DrainWatch(config.drain.member_limit_s)
+        self._losses = LossLog()
+        self._lost: Set[int] = frozenset()
+        self._members: Mapping[int, Member] = {}
+        self._activity: Activity | None = None
+        self._script = self._make_script(None)
+
+    # start and stop
+
+    def load(self, admin_states: Mapping[int, AdminState], now: float) -> None:
+        """Take up what was kept; blocks for one read. `now` is monotonic."""
+        config = self._config
+        kept = self._file.load()
+        self._losses = LossLog(_ages(kept.losses, config.affinity.ttl_s, now), kept.number)
+        self._lost = kept.lost & set(config.rm)
+        causes = {n: Cause.OPERATOR for n, s in admin_states.items() if s is AdminState.DRAINING}
+        if config.cluster.ha_mode is HaMode.ACTIVE_STANDBY:
+            known = set(config.rm)
+            self._activity = Activity(
+                preempt=config.vip.preempt,
+                active=kept.active if kept.active in known else None,
+                elected=kept.elected if kept.elected in known else None,
+                retiring=kept.retiring & known,
+            )
+            self._script = self._make_script(kept.active)
+            causes = dict.fromkeys(self._activity.retiring, Cause.SWITCHOVER) | causes
+        self._drains.resume(causes, now)
+
+    async def close(self) -> None:
+        """Let a script end, and what is to be kept reach the disk."""
+        await self._script.close()
+        await self._file.flush()
+
+    def configure(self, config: Config) -> None:
+        """Go on under a new configuration; the mode stays."""
+        self._config = config
+        self._drains.limit_s = config.drain.member_limit_s
+        self._script.configure(config.cluster.failoverscript, config.vip.script_timeout_s)
+
+    # what is going on
+
+    @property
+    def standing(self) -> Standing:
+        activity = self._activity
+        if activity is None:
+            return Standing(self._losses, None, frozenset())
+        return Standing(self._losses, activity.active or NOBODY, activity.retiring)
+
+    @property
+    def lost(self) -> Set[int]:
+        """Members whose loss is in the log and that have not come back."""
+        return self._lost
+
+    def draining(self, member: int) -> Draining | None:
+        """How long the member has been draining, None if it is not."""
+        return self._drains.members.get(member)
+
+    def update(self, members: Mapping[int, Member], unheard: Set[int], now: float) -> Standing:
+        """The members as they are now: who is active, and who is newly lost.
+
+        `unheard` members have had no outcome of a probe yet: they are neither lost nor back.
+        """
+        self._members = members
+        if self._activity is not None:
+            self._follow(self._activity.on_members(members, unheard, now))
+        survivors = self._survivors()
+        for member in members.values():
+            if member.lost and member.id not in self._lost:
+                self._losses = self._losses.record(member.id, survivors, now)
+                self._lost |= {member.id}
+                self._keep()
+            elif not member.lost and member.id in self._lost - unheard:
+                self._lost -= {member.id}
+                self._keep()
+        return self.standing
+
+    def look(self, now: float) -> bool:
+        """What is due by time; some twenty times a second. True: publish a new snapshot."""
+        before = self.standing
+        if self._activity is not None:
+            self._follow(self._activity.on_time(now))
+        for report in self._drains.look(self._causes(), self._left, now):
+            self._on_drained(report, now)
+        pruned = self._losses.pruned(now - self._config.affinity.ttl_s)
+        if pruned is not self._losses:
+            self._losses = pruned
+            self._keep()
+        return self.standing != before
+
+    # what people and the RMs say
+
+    def switchover(self, to: int | None) -> None:
+        """Another member is to be active. Raises ActivityError; publish afterwards."""
+        self._follow(self._standby().on_switchover(to))
+        self._keep()
+
+    def told_active(self, member: int) -> None:
+        """The RMs' own election chose this member. Raises ActivityError; publish afterwards."""
+        self._follow(self._standby().on_told(member))
+        self._keep()
+
+    def on_admin_state(self, member: int, state: AdminState) -> None:
+        """The operator said something of a member."""
+        if self._activity is not None and state is not AdminState.ENABLED:
+            self._activity.on_taken_away(member)
+
+    def _standby(self) -> Activity:
+        if self._activity is None:
+            raise ActivityError("ha-mode is active-active: every member in service is active")
+        return self._activity
+
+    # consequences
+
+    def _follow(self, change: Change | None) -> None:
+        if change is None:
+            return
+        self._tell(
+            EventName.ACTIVE_MEMBER_CHANGED,
+            Severity.INFO if change.before is None else Severity.WARNING,
+            {"member": change.after, "from": change.before, "why": change.why},
+        )
+        self._script.follow(change.after)
+        self._keep()
+
+    def _tell(self, name: EventName, severity: Severity, fields: Mapping[str, Value]) -> None:
+        self._report(Event(name, time.time(), severity, fields))
+
+    def _causes(self) -> dict[int, Cause]:
+        """Who drains and why; a lost member has nothing left to drain."""
+        members = [m for m in self._members.values() if not m.lost]
+        causes = {m.id: Cause.OPERATOR for m in members if m.admin_state is AdminState.DRAINING}
+        return dict.fromkeys(self.standing.retiring, Cause.SWITCHOVER) | causes
+
+    def _on_drained(self, report: Drained, now: float) -> None:
+        """Tell it; a member that retired is passive from now on, and what it still has moves."""
+        retires = report.cause is Cause.SWITCHOVER and self._activity is not None
+        fields: dict[str, Value] = {
+            "member": report.member,
+            "calls": report.left,
+            "after_s": round(report.after_s, 3),
+        }
+        if report.outcome is Outcome.EMPTY:
+            fields["why"] = str(report.cause)
+            self._tell(EventName.MEMBER_DRAINED, Severity.INFO, fields)
+        else:
+            fields["why"] = "they move to the active member" if retires else "they stay"
+            self._tell(EventName.MEMBER_NOT_DRAINED, Severity.WARNING, fields)
+        if retires and self._activity is not None:
+            self._activity.retired(report.member)
+            self._losses = self._losses.record(report.member, self._survivors(), now)
+            self._keep()
+
+    def _survivors(self) -> tuple[int, ...]:
+        """Who takes the dialogs of a member that is lost now."""
+        left = tuple(m.id for m in self._members.values() if not m.lost)
+        if self._activity is None:
+            return left
+        return tuple(m for m in left if m == self._activity.active)
+
+    def _keep(self) -> None:
+        activity = self._activity
+        offset = time.time() - time.monotonic()
+        self._file.put(
+            Succession(
+                number=self._losses.number,
+                losses=tuple(
+                    KeptLoss(x.number, x.member, x.survivors, x.at + offset)
+                    for x in self._losses.losses
+                ),
+                lost=frozenset(self._lost),
+                active=activity.active if activity is not None else None,
+                elected=activity.elected if activity is not None else None,
+                retiring=activity.retiring if activity is not None else frozenset(),
+            )
+        )
+
+    def _make_script(self, enabled: int | None) -> FailoverScript:
+        config = self._config
+        return FailoverScript(
+            config.cluster.failoverscript,
+            config.vip.script_timeout_s,
+            self._on_script_end,
+            enabled,
+        )
+
+    def _on_script_end(self, end: ScriptEnd) -> None:
+        good = end.fault is None
+        fields: dict[str, Value] = {
+            "member": end.member,
+            "action": end.action,
+            "status": end.status,
+            "took_s": round(end.took_s, 3),
+            "output": end.output,
+        }
+        self._tell(
+            EventName.FAILOVERSCRIPT_ENDED if good else EventName.FAILOVERSCRIPT_FAILED,
+            Severity.INFO if good else Severity.ERROR,
+            fields if good else {**fields, "why": end.fault},
+        )
+
+
+def _ages(losses: tuple[KeptLoss, ...], ttl_s: float, now: float) -> tuple[Loss, ...]:
+    """Kept losses in monotonic time; a clock that was set back makes none of them future."""
+    today = time.time()
+    kept = []
+    for loss in losses:
+        age_s = max(0.0, today - loss.at)
+        if age_s <= ttl_s:
+            kept.append(Loss(loss.number, loss.member, loss.survivors, now - age_s))
+    return tuple(kept)
