@@ -16,7 +16,7 @@ from rmlb.routing.incoming import Request, read_request
 from rmlb.routing.keys import affinity_hash
 from rmlb.routing.member import Health, Member
 from rmlb.routing.pending import MAX_TAGS, Attempt, Failure, Remembered
-from rmlb.routing.replies import RETRY_AFTER_S, reply
+from rmlb.routing.replies import RETRY_AFTER_S, reply, reply_address
 from rmlb.routing.timers import GIVE_UP_S, T1, Due, Task
 from rmlb.routing.verdict import (
     Absorb,
@@ -59,8 +59,11 @@ def repeated_request(entry: Remembered, request: Request, moment: Moment) -> Ver
         return _cancelled(entry, request, moment)
     if message.method != entry.method:
         return None
-    if entry.answer and entry.answer_to is not None:
-        return Reply(Kind.OTHER, Reason.REPEATED, entry.final, entry.answer, entry.answer_to)
+    if entry.answer:
+        if origin.host != entry.origin.host:  # somebody else's packets are not for the caller
+            return Absorb(Kind.OTHER, Reason.REPEATED)
+        to = reply_address(request.via, origin)
+        return Reply(Kind.OTHER, Reason.REPEATED, entry.final, entry.answer, to)
     newest = entry.newest
     resent = len(entry.attempts) > 1 and not newest.provisional and not newest.final
     if resent and moment.now - newest.sent_at < T1:
@@ -462,7 +465,7 @@ def _answer(
         return
     made = _answer_message(entry.data, entry.origin, status, moment, extra)
     if made is not None:
-        entry.answer_to, entry.answer = made.to, made.data
+        entry.answer = made.data
         _close(entry, status, moment)
 
 
@@ -471,7 +474,7 @@ def _answer_best(entry: Remembered, moment: Moment) -> None:
     best = entry.best
     if entry.final or best is None:
         return
-    entry.answer_to, entry.answer = best.to, best.data
+    entry.answer = best.data
     moment.memory.outbox.append(Own("answer", best.to, best.data))
     _close(entry, best.status, moment)
 

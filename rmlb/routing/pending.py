@@ -79,7 +79,6 @@ class Remembered:
     """The member whose answer that was; 0: ours."""
     answer: bytes = b""
     """Our own final answer, for retransmissions of the request."""
-    answer_to: Destination | None = None
     ringing: bool = False
     """The caller has seen a 1xx other than 100, so it retransmits no more."""
     cancel: tuple[bytes, Origin] | None = None

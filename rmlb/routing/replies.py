@@ -33,7 +33,7 @@ def reply(
     """Answer a request ourselves; an ACK is never answered, and nothing goes to ourselves."""
     if request.method == b"ACK":
         return Drop(kind, Reason.ACK_UNROUTABLE)
-    to = _reply_address(via, origin)
+    to = reply_address(via, origin)
     if table.is_own_endpoint(to.host, to.port):
         return Drop(kind, Reason.TO_OURSELVES)
     tag = make_to_tag(table.keys, request)
@@ -65,7 +65,7 @@ def refuse(error: SipError, origin: Origin, table: RoutingTable) -> Reply | Drop
     return reply(request, via, origin, table, status, reason)
 
 
-def _reply_address(via: Via, origin: Origin) -> Destination:
+def reply_address(via: Via, origin: Origin) -> Destination:
     """Back by the socket that received: to the source port with rport, else to sent-by's."""
     if origin.transport.is_stream or via.rport is not None:
         port = origin.port

@@ -352,6 +352,17 @@ class TestNoRelay:
         assert isinstance(verdict, Drop), verdict
         assert verdict.reason is Reason.FORBIDDEN_DESTINATION
 
+    def test_a_kept_answer_goes_to_its_caller_alone(self) -> None:
+        """Somebody else who sends the same request must not make us send to the caller."""
+        bench = Bench(members=[member(1)])
+        bench.forwarded(request())
+        bench.lose(1)
+        assert bench.absorbed(request(), STRANGER).reason is Reason.REPEATED
+        again = bench.replied(request(), CALLER, 40000)
+        assert (again.to.host, again.to.port, again.status) == (CALLER, 40000, 503)
+        stream = bench.replied(request(), CALLER, 50000, TCP, channel=77)
+        assert (stream.to.transport, stream.to.channel) == (TCP, 77)
+
 
 class TestOptions:
     """E: the balancer answers for itself, and only then."""
