@@ -242,7 +242,7 @@ class Agent:
     """A user agent on one port: `transports` of "udp", "tcp", "tls" that it listens on.
 
     `server_tls` and `client_tls` are its contexts. With `options` it answers OPTIONS outside a
-    dialog (health probes) with that status, by itself; 0 is silence.
+    dialog (health probes) with that status, by itself; 0 is silence. A 100 is never told of.
     """
 
     def __init__(
@@ -370,7 +370,8 @@ class Agent:
             if self.options:
                 heard.answer(response(heard, self.options, tag="probe"))
             return
-        self._heard.put(heard)
+        if heard.status != 100:  # hop by hop, and nobody's concern
+            self._heard.put(heard)
 
     def on_loop(self, call: Callable[..., object], *args: object) -> None:
         if threading.current_thread() is self._thread:

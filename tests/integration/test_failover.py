@@ -78,9 +78,7 @@ def test_member_that_answers_503(tmp_path: Path, start: Start, transport: str) -
     port = rig.free_port()
     start(rig.SimulatedMember(tmp_path, 1, port=port, args=["--answer", "503"]))
     good = start(Sipp.member(tmp_path, 2, "uas_shared", transport=transport))
-    balancer = start(
-        Balancer(tmp_path, {1: f"{other}:{rig.HOST}:{port}", 2: good.address})
-    )
+    balancer = start(Balancer(tmp_path, {1: f"{other}:{rig.HOST}:{port}", 2: good.address}))
     balancer.wait_health(1, "in service")
     balancer.wait_health(2, "in service")
     caller = calls_through(tmp_path, start, balancer, transport)
