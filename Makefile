@@ -1,6 +1,6 @@
 # rmlb: make run | make test are the front door; see README.md
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check fix clean
+.PHONY: help setup run demo test check fix clean bench-members
 SHELL := /bin/bash
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
@@ -40,6 +40,10 @@ check: .venv/.dev ## format, lint, types, import layers
 
 fix: .venv/.dev  ## format, and mend what the linter can mend
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+bench-members: .venv/.dev ## what failing members cost, measured: some 12 minutes
+	@.ci/packages test
+	@$(BIN)/python benchmarks/failover.py $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -103,7 +103,10 @@ def test_flapping_member(tmp_path: Path, start: Start, transport: str) -> None:
         flapping.resume()
     assert_all_succeeded(caller, caller.finish(), 7200)
     assert balancer.members()[1]["transitions"] < 20
-    assert members[2].stop().failed == 0
+    survivor = members[2].stop()
+    assert survivor.failed == 0
+    # no dialog of the member that was in service all the time went astray
+    assert flapping.stop().counters["adopted"] == 0
     balancer.assert_balanced()
 
 
@@ -124,6 +127,34 @@ def test_member_that_refuses_probes_keeps_its_calls(tmp_path: Path, start: Start
     refused_at = balancer.initial_requests()[1]
     assert_all_succeeded(caller, caller.finish(), 200)  # uac_full: no dialog changes its member
     assert balancer.initial_requests()[1] == refused_at
+    balancer.assert_balanced()
+
+
+def test_share_ramps_up_after_a_return(tmp_path: Path, start: Start) -> None:
+    """Slow start: a returned member gets a tenth of its share first, then more and more."""
+    balancer, members = make_pool(
+        tmp_path,
+        start,
+        "uas_shared",
+        health='interval = "200ms"\ntimeout = "200ms"\nslow-start = "10s"\n',
+    )
+    members[1].freeze()
+    balancer.wait_health(1, "out of service")
+    members[1].resume()
+    balancer.wait_health(1, "in service")
+    caller = start(Sipp(tmp_path, "uac_shared", target=balancer.port, rate=100, calls=1400))
+    shares = []
+    before = balancer.initial_requests()
+    for _ in range(3):
+        time.sleep(4.0)
+        now = balancer.initial_requests()
+        offered = {n: now[n] - before.get(n, 0) for n in now}
+        shares.append(offered[1] / sum(offered.values()))
+        before = now
+    assert shares[0] < 0.35
+    assert shares[0] < shares[1] < shares[2]
+    assert 0.40 < shares[2] < 0.60
+    assert_all_succeeded(caller, caller.finish(), 1400)
     balancer.assert_balanced()
 
 
