@@ -56,6 +56,7 @@ log_stderror=yes
 children=2
 tcp_children=2
 auto_aliases=no
+tcp_source_ipv4={self.listen[0].split(":")[1]}
 {f'alias="{self.virtual}"' if self.virtual else ""}
 {"".join(f"listen={each}{chr(10)}" for each in self.listen)}
 loadmodule "tm.so"
