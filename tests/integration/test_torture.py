@@ -45,8 +45,6 @@ _VIA_PORT = re.compile(
     rb"(?mi)^(?:via|v)[ \t]*:\s*SIP\s*/\s*\S+\s*/\s*\S+\s+"
     rb"(?:\[[^\]]+\]|[^\s;,:\[]+):(\d+)\b"
 )
-    rb"(?mi)^(?:via|v)[ \t]*:\s*SIP\s*/\s*\S+\s*/\s*\S+\s+(?:\[[^\]]+\]|[^\s;,:\[]+):(\d+)\b"
-)
 
 
 class Site(NamedTuple):
