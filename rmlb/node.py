@@ -296,19 +296,21 @@ class Node:
         if state is not before:
             self._events.add(admin_state_changed(member_id, before, state, why, time.time()))
         await self._operator.keep(member_id, state)
+        await self._roles.kept()
 
     async def switchover(self, member_id: int | None) -> None:
-        self._change_roles(lambda: self._roles.switchover(member_id))
+        await self._change_roles(lambda: self._roles.switchover(member_id))
 
     async def told_active(self, member_id: int) -> None:
-        self._change_roles(lambda: self._roles.told_active(member_id))
+        await self._change_roles(lambda: self._roles.told_active(member_id))
 
-    def _change_roles(self, change: Callable[[], None]) -> None:
+    async def _change_roles(self, change: Callable[[], None]) -> None:
         try:
             change()
         except ActivityError as error:
             raise Conflict(str(error)) from None
         self._publish()
+        await self._roles.kept()
 
     # health
 

@@ -59,13 +59,17 @@ class Roles:
                 elected=kept.elected if kept.elected in known else None,
                 retiring=kept.retiring & known,
             )
-            self._script = self._make_script(kept.active)
+            self._script = self._make_script(self._activity.active)
             causes = dict.fromkeys(self._activity.retiring, Cause.SWITCHOVER) | causes
         self._drains.resume(causes, now)
 
     async def close(self) -> None:
         """Let a script end, and what is to be kept reach the disk."""
         await self._script.close()
+        await self.kept()
+
+    async def kept(self) -> None:
+        """Wait until the disk has what was decided, or has refused it."""
         await self._file.flush()
 
     def configure(self, config: Config) -> None:
@@ -92,7 +96,7 @@ class Roles:
         """How long the member has been draining, None if it is not."""
         return self._drains.members.get(member)
 
-    def update(self, members: Mapping[int, Member], unheard: Set[int], now: float) -> Standing:
+    def update(self, members: Mapping[int, Member], unheard: Set[int], now: float) -> None:
         """The members as they are now: who is active, and who is newly lost.
 
         `unheard` members have had no outcome of a probe yet: they are neither lost nor back.
@@ -100,6 +104,7 @@ class Roles:
         self._members = members
         if self._activity is not None:
             self._follow(self._activity.on_members(members, unheard, now))
+        self._look_at_drains(now)
         survivors = self._survivors()
         for member in members.values():
             if member.lost and member.id not in self._lost:
@@ -109,15 +114,13 @@ class Roles:
             elif not member.lost and member.id in self._lost - unheard:
                 self._lost -= {member.id}
                 self._keep()
-        return self.standing
 
     def look(self, now: float) -> bool:
         """What is due by time; some twenty times a second. True: publish a new snapshot."""
         before = self.standing
         if self._activity is not None:
             self._follow(self._activity.on_time(now))
-        for report in self._drains.look(self._causes(), self._left, now):
-            self._on_drained(report, now)
+        self._look_at_drains(now)
         pruned = self._losses.pruned(now - self._config.affinity.ttl_s)
         if pruned is not self._losses:
             self._losses = pruned
@@ -140,6 +143,7 @@ class Roles:
         """The operator said something of a member."""
         if self._activity is not None and state is not AdminState.ENABLED:
             self._activity.on_taken_away(member)
+            self._keep()
 
     def _standby(self) -> Activity:
         if self._activity is None:
@@ -167,6 +171,10 @@ class Roles:
         members = [m for m in self._members.values() if not m.lost]
         causes = {m.id: Cause.OPERATOR for m in members if m.admin_state is AdminState.DRAINING}
         return dict.fromkeys(self.standing.retiring, Cause.SWITCHOVER) | causes
+
+    def _look_at_drains(self, now: float) -> None:
+        for report in self._drains.look(self._causes(), self._left, now):
+            self._on_drained(report, now)
 
     def _on_drained(self, report: Drained, now: float) -> None:
         """Tell it; a member that retired is passive from now on, and what it still has moves."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from rmlb.cli.failure import MISUSED, CliError
-from rmlb.config import Config
+from rmlb.config import Config, HaMode
 from rmlb.config.addresses import read_host_port
 from rmlb.config.kinds import Wrong
 from rmlb.routing.incoming import read_request
@@ -37,7 +37,7 @@ from rmlb.sip.address import Transport, is_ip_literal, is_unicast
 from rmlb.sip.framing import StreamFramer
 from rmlb.sip.message import Message, SipError, scan
 from rmlb.sip.via import Via, top_via
-from rmlb.snapshot import Snapshot, choose_active, make_memory, make_table
+from rmlb.snapshot import Snapshot, Standing, make_memory, make_table
 from rmlb.state.secret import FILE_NAME
 
 ELSEWHERE = ("192.0.2.1", "2001:db8::1")
@@ -162,8 +162,9 @@ def _table(config: Config, keys: Keyring) -> RoutingTable:
         number: Member(number, rm.sip, Health.IN_SERVICE, weight=rm.weight)
         for number, rm in config.rm.items()
     }
-    active = choose_active(config, members, None)
-    return make_table(config, keys, b"00000000", Snapshot(members, LossLog(), active, False))
+    active = max(members) if config.cluster.ha_mode is HaMode.ACTIVE_STANDBY else None
+    standing = Standing(LossLog(), active, frozenset())
+    return make_table(config, keys, b"00000000", Snapshot(members, standing, False))
 
 
 def _origin(

@@ -77,6 +77,7 @@ class Balancer(Process):
         admin_port: int | None = None,
         virtual_ip: str = HOST,
         listen: Sequence[str] = ("udp:{port}", "tcp:{port}"),
+        ha_mode: str = "active-active",
         cluster: str = "",
         sip: str = "",
         health: str = HEALTH,
@@ -90,7 +91,7 @@ class Balancer(Process):
         self.state_dir = directory / f"{name}.state"
         self._env = env
         tables = [
-            f'[cluster]\nha-mode = "active-active"\nvirtual-ip = "{virtual_ip}"\n{cluster}',
+            f'[cluster]\nha-mode = "{ha_mode}"\nvirtual-ip = "{virtual_ip}"\n{cluster}',
             *(f"[rm.{i}]\nsip = {json.dumps(address)}\n" for i, address in members.items()),
             f"[sip]\nlisten = {json.dumps([x.format(port=self.port) for x in listen])}\n{sip}",
             f"[health]\n{health}",
@@ -165,6 +166,15 @@ class Balancer(Process):
         """What `rmlb enable|drain|disable N` does."""
         status, body = self._request("PUT", f"/api/v1/members/{member}", {"state": state})
         assert status == 200, f"PUT {state}: {status} {body}"
+
+    def post(self, path: str, body: object = None) -> tuple[int, Any]:
+        """Status and JSON of a POST."""
+        status, text = self._request("POST", path, body)
+        return status, json.loads(text)
+
+    def told(self, name: str) -> list[dict[str, Any]]:
+        """The fields of every event of that name, oldest first."""
+        return [event["fields"] for event in self.events() if event["name"] == name]
 
     def cli(self, *words: str) -> str:
         """`rmlb WORDS` against this balancer; what it prints. AssertionError if it fails."""
