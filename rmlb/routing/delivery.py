@@ -17,7 +17,7 @@ from rmlb.routing.signature import Transaction
 from rmlb.routing.table import MAX_DATAGRAM, Listener, RoutingTable
 from rmlb.routing.verdict import Destination, Forward, Kind, Origin, Reason, Step
 from rmlb.sip.address import SipAddress, Transport, is_ip_literal, is_unicast
-from rmlb.sip.message import Message, SipError, scan
+from rmlb.sip.message import Message, SipError, scan_again
 from rmlb.sip.uri import Uri, with_host
 from rmlb.sip.via import OWN_PARAM, Via, top_via, via_after
 
@@ -108,7 +108,7 @@ def own_request(
     `sent` are the octets of that request. The Via is ours alone, with the same branch; `to_line`
     is the To header field of the answer that an ACK acknowledges.
     """
-    message = scan(sent)
+    message = scan_again(sent)
     via = top_via(message)
     own = signature.make_lone_param(table.keys, table.instance, origin, via.branch)
     start = message.data[via.start : via.end].partition(b";")[0].strip()

@@ -33,7 +33,7 @@ from rmlb.routing.verdict import (
     Verdict,
 )
 from rmlb.sip.address import Transport
-from rmlb.sip.message import Message, scan
+from rmlb.sip.message import Message, scan_again
 from rmlb.sip.via import top_via
 
 SILENCE_S = 0.4
@@ -299,7 +299,7 @@ def _resend(entry: Remembered, moment: Moment) -> bool:
         return False
     if entry.ringing and entry.initial and not moment.table.after_provisional:
         return False
-    request = read_request(scan(entry.data), entry.origin, moment.table)
+    request = read_request(scan_again(entry.data), entry.origin, moment.table)
     member = _next_candidate(entry, request, moment)
     if member is None:
         return False
@@ -436,7 +436,7 @@ def _sent(entry: Remembered, attempt: Attempt, moment: Moment) -> tuple[Destinat
     member = moment.table.members.get(attempt.member)
     if member is None or not entry.data:
         return None
-    request = read_request(scan(entry.data), entry.origin, moment.table)
+    request = read_request(scan_again(entry.data), entry.origin, moment.table)
     transaction = signature.transaction(
         moment.table.keys, request.message, request.via, moment.memory.pending.find
     )
@@ -486,7 +486,7 @@ def _close(entry: Remembered, status: int, moment: Moment) -> None:
         moment.memory.loads.gave_up(newest.member)
     _cancel_rest(entry, moment)
     if entry.initial and entry.data:
-        key = affinity_hash(moment.table.affinity_key, scan(entry.data).call_id)
+        key = affinity_hash(moment.table.affinity_key, scan_again(entry.data).call_id)
         binding = moment.memory.bindings.find(key)
         if binding is not None and binding.transaction == entry.key:
             moment.memory.bindings.failed(key, binding, moment.now)
@@ -501,7 +501,7 @@ def _answer_message(
     extra: tuple[tuple[bytes, bytes], ...] = (),
 ) -> Reply | None:
     """Answer a kept request ourselves, from the outbox."""
-    message = scan(data)
+    message = scan_again(data)
     via = top_via(message)
     made = reply(message, via, origin, moment.table, status, Reason.CANCELLED, extra=extra)
     if not isinstance(made, Reply):

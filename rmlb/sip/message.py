@@ -190,6 +190,11 @@ def scan(data: bytes, *, max_headers: int = 256) -> Message:
     return message
 
 
+def scan_again(data: bytes) -> Message:
+    """Scan what was accepted before, or made of that: no limit, so no SipError, can stop it."""
+    return scan(data, max_headers=len(data))
+
+
 def unfold(value: bytes) -> bytes:
     """A value with folding turned into spaces (7.3.1), stripped of white space."""
     if b"\r\n" in value:

@@ -241,3 +241,16 @@ def test_a_retransmission_is_no_new_call() -> None:
     bench.forwarded(request("CANCEL"))
     of = bench.router.counters.member(sent.to.member)
     assert (of.requests, of.initial_requests) == (4, 1)
+
+
+@pytest.mark.parametrize("status", [180, 503])
+def test_as_many_headers_as_allowed(status: int) -> None:
+    """What we add goes beyond the limit; what was accepted once is never refused by ourselves."""
+    bench = Bench(max_headers=40)
+    bare = len(scan(request()).fields)
+    sent = bench.forwarded(request(extra=["X: y"] * (40 - bare)))
+    bench.receive(answer(sent.data, status), RM[sent.to.member])
+    bench.lose(sent.to.member)
+    bench.now += 1
+    bench.router.look(bench.now)
+    assert {own.what for own in bench.router.take_outbox()} >= {"resend"}
