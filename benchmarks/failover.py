@@ -3,7 +3,7 @@
     python benchmarks/failover.py [detection] [flapping] [overload]
 
 Runs the rig of the integration tests (real balancer, real sipp) and writes
-`benchmarks/results/failover.json` and `failover.md`. Some twelve minutes for all of it; nothing else
+`benchmarks/results/failover.json` and `failover.md`. Some twelve minutes in all; nothing else
 should load the machine meanwhile.
 """
 
