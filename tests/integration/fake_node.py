@@ -8,6 +8,7 @@ from dataclasses import replace
 from rmlb.admin.api import Conflict
 from rmlb.admin.views import (
     CallView,
+    DrainingView,
     ListenerView,
     MemberView,
     NodeView,
@@ -59,6 +60,15 @@ class FakeNode:
         """Active-standby from now on."""
         members = tuple(replace(each, active=each.id == active) for each in self.shown.members)
         self.shown = replace(self.shown, ha_mode="active-standby", active=active, members=members)
+
+    def drain(self, member_id: int) -> None:
+        """It retires with three calls."""
+        draining = DrainingView(self.shown.started_at, 3, 900.0, "switch-over")
+        members = tuple(
+            replace(each, draining=draining) if each.id == member_id else each
+            for each in self.shown.members
+        )
+        self.shown = replace(self.shown, members=members)
 
     async def switchover(self, member_id: int | None) -> None:
         self.asked.append(("switchover", member_id))

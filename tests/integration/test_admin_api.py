@@ -144,6 +144,54 @@ class TestChanging:
             {"error": "nothing at /nowhere; see /api/v1/status"},
         )
 
+    async def test_the_active_member(self, client: ClientSession, node: FakeNode) -> None:
+        node.stand_by(2)
+        status, body = await ask(client, "POST", "/api/v1/switchover")
+        assert (status, body["active"]) == (200, 1)
+        assert [member["active"] for member in body["members"]] == [True, False]
+        body = {"member": 2}
+        assert (await ask(client, "POST", "/api/v1/switchover", json=body))[1]["active"] == 2
+        assert (await ask(client, "POST", "/api/v1/switchover", json={}))[1]["active"] == 1
+        assert (await ask(client, "POST", "/api/v1/members/2/active"))[1]["active"] == 2
+        assert node.asked == [
+            ("switchover", None),
+            ("switchover", 2),
+            ("switchover", None),
+            ("active", 2),
+        ]
+
+    @pytest.mark.parametrize(
+        ("path", "body", "status", "error"),
+        [
+            ("switchover", b"{", 400, 'not JSON; expected {"member": N}'),
+            ("switchover", b"[]", 400, '"member" must be the ID of a member'),
+            ("switchover", b'{"member":"2"}', 400, '"member" must be the ID of a member'),
+            ("switchover", b'{"member":true}', 400, '"member" must be the ID of a member'),
+            ("switchover", b'{"member":9}', 404, "no member 9; there are: 1, 2"),
+            ("members/9/active", b"", 404, "no member 9; there are: 1, 2"),
+            ("switchover", b"", 409, "ha-mode is active-active: every member in service is active"),
+            (
+                "members/1/active",
+                b"",
+                409,
+                "ha-mode is active-active: every member in service is active",
+            ),
+        ],
+    )
+    async def test_mistakes_about_the_active_member(
+        self, client: ClientSession, path: str, body: bytes, status: int, error: str
+    ) -> None:
+        answer = await ask(client, "POST", f"/api/v1/{path}", data=body)
+        assert answer == (status, {"error": error})
+
+    async def test_the_active_member_needs_the_token(
+        self, guarded: ClientSession, node: FakeNode
+    ) -> None:
+        node.stand_by(2)
+        for path in ("switchover", "members/1/active"):
+            assert (await ask(guarded, "POST", f"/api/v1/{path}"))[0] == 401
+        assert node.asked == []
+
     @pytest.mark.parametrize(
         "headers",
         [

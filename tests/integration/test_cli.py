@@ -117,6 +117,27 @@ async def test_an_operators_word(rmlb: Rmlb, node: FakeNode, command: str, state
     assert json.loads((await rmlb(command, "2", "--json")).out)["admin_state"] == state
 
 
+async def test_the_active_member(rmlb: Rmlb, node: FakeNode) -> None:
+    node.stand_by(2)
+    assert "active      member 2" in (await rmlb("status")).out
+    node.drain(1)
+    assert (await rmlb("switchover")).out == "active: 1\nmember 1 drains: 3 calls left\n"
+    assert (await rmlb("switchover", "2")).out.startswith("active: 2\n")
+    assert (await rmlb("active", "1")).out.startswith("active: 1\n")
+    assert json.loads((await rmlb("active", "1", "--json")).out)["active"] == 1
+    assert node.asked[:3] == [("switchover", None), ("switchover", 2), ("active", 1)]
+    status = (await rmlb("status")).out
+    assert "draining    member 1 for " in status
+    assert ", 3 calls left (switch-over)" in status
+
+
+@pytest.mark.parametrize("command", [("switchover",), ("switchover", "2"), ("active", "1")])
+async def test_active_active_has_no_active_member(rmlb: Rmlb, command: tuple[str, ...]) -> None:
+    ended = await rmlb(*command)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == "rmlb: ha-mode is active-active: every member in service is active\n"
+
+
 async def test_calls(rmlb: Rmlb) -> None:
     assert (await rmlb("calls")).out.split() == ["MEMBER", "CALLS", "1", "0", "2", "0", "all", "0"]
     assert (await rmlb("calls", "--call-id", "a b@c")).out == (

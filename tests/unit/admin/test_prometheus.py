@@ -108,6 +108,14 @@ def test_a_disabled_member_stays_visible() -> None:
     )
 
 
+def test_the_active_member_in_active_standby_mode_alone() -> None:
+    members = (member(1, active=False), member(2, active=True))
+    samples = scrape(Source(node(members=members)))
+    assert samples[key("rmlb_member_active", member="1")] == 0
+    assert samples[key("rmlb_member_active", member="2")] == 1
+    assert key("rmlb_member_active", member="1") not in scrape()
+
+
 def test_the_probe_histogram() -> None:
     samples = scrape()
     buckets = {

@@ -11,10 +11,12 @@ from admin_samples import counters, member, node
 
 from rmlb.admin.views import CallView as Call
 from rmlb.admin.views import (
+    DrainingView,
     ListenerView,
     NodeView,
     PeerView,
     VipView,
+    activity_json,
     call_json,
     calls_json,
     event_json,
@@ -109,6 +111,10 @@ def test_addresses_show_as_configured() -> None:
             ),
             "no member takes new calls",
         ),
+        (
+            node(members=(member(1, active=False), member(2, active=False))),
+            "no member takes new calls",
+        ),
         (node(members=(member(1, health=Health.OUT_OF_SERVICE), member(2))), None),
         (node(members=(member(1, health=Health.SUSPECT),)), None),
     ],
@@ -117,6 +123,34 @@ def test_readiness(view: NodeView, reason: str | None) -> None:
     assert readiness(view) == (reason is None, reason)
     status = status_json(view, counters())
     assert (status["ready"], status["reason"]) == (reason is None, reason)
+
+
+def test_active_standby_shows_who_gets_the_calls() -> None:
+    draining = DrainingView(1_700_000_000.0, 4, 900.0, "switch-over")
+    view = node(
+        ha_mode="active-standby",
+        active=2,
+        members=(member(1, active=False, draining=draining), member(2, active=True)),
+    )
+    status = status_json(view, counters())
+    assert status["active"] == 2
+    first, second = status["members"]
+    assert (first["active"], first["takes_new_calls"]) == (False, False)
+    assert (second["active"], second["takes_new_calls"]) == (True, True)
+    assert first["draining"] == {
+        "since": 1_700_000_000.0,
+        "left": 4,
+        "limit_s": 900.0,
+        "cause": "switch-over",
+    }
+    assert second["draining"] is None
+    assert activity_json(view) == {"active": 2, **members_json(view)}
+
+
+def test_in_active_active_mode_nobody_is_the_active_one() -> None:
+    status = status_json(node(), counters())
+    assert status["active"] is None
+    assert [each["active"] for each in status["members"]] == [None, None]
 
 
 def test_unknown_members_are_key_errors() -> None:

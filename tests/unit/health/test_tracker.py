@@ -26,6 +26,29 @@ class Settings:
         return status < 500 and status != 408
 
 
+@pytest.mark.parametrize(
+    ("results", "heard"),
+    [
+        ("200", [True]),
+        ("503", [True]),
+        ("- - -", [False, False, True]),
+        ("x x x", [False, False, True]),
+        ("408 - x", [False, False, True]),
+        ("- 200 -", [False, True, True]),
+    ],
+)
+def test_nothing_is_known_before_it_answered_or_failed_often_enough(
+    results: str, heard: list[bool]
+) -> None:
+    tracker = Tracker(Settings(fall=3))
+    assert not tracker.heard
+    seen = []
+    for second, word in enumerate(results.split()):
+        tracker.on_probe(result(word, 100.0 + second))
+        seen.append(tracker.heard)
+    assert seen == heard
+
+
 STATES = {
     "in": Health.IN_SERVICE,
     "sus": Health.SUSPECT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from packets import AFFINITY, RM, Bench, Dialog, loss_log, member, request
 
 from rmlb.routing.keys import affinity_hash
-from rmlb.routing.losses import LossLog
+from rmlb.routing.losses import Loss, LossLog
 from rmlb.routing.member import Health
 from rmlb.routing.selection import rendezvous, round_robin
 
@@ -208,3 +209,35 @@ def test_initial_requests_are_not_moved_by_old_losses() -> None:
     vias = [f"SIP/2.0/UDP h;branch=z9hG4bK{i}" for i in range(30)]
     sent = [bench.forwarded(request(call_id=f"c{i}", via=via)) for i, via in enumerate(vias)]
     assert {forward.to.member for forward in sent} == {1, 2}
+
+
+def test_what_is_forgotten_moves_nothing_and_numbers_go_on() -> None:
+    log = LossLog()
+    for at, lost in enumerate((1, 2, 1)):
+        log = log.record(lost, (3 - lost,), at=100.0 + at)
+    assert log.pruned(100.0) is log
+    younger = log.pruned(101.5)
+    assert [loss.number for loss in younger.losses] == [3]
+    assert younger.holder(2, 0, 5, AFFINITY) == 2
+    assert younger.holder(1, 0, 5, AFFINITY) == 2
+    empty = younger.pruned(1000.0)
+    assert (empty.losses, empty.number) == ((), 3)
+    assert empty.pruned(2000.0) is empty
+    assert empty.record(1, (2,)).number == 4
+
+
+def test_thousands_of_losses_cost_little() -> None:
+    """Each dialog looks only at the losses of its own holders, younger than itself."""
+    looked = 0
+
+    class Survivors(tuple[int, ...]):
+        def __iter__(self) -> Iterator[int]:
+            nonlocal looked
+            looked += 1
+            return super().__iter__()
+
+    log = LossLog(tuple(Loss(n, 1, Survivors((2,))) for n in range(1, 5001)), 5000)
+    assert log.holder(1, 4000, 5, AFFINITY) == 2
+    assert log.holder(1, 5000, 5, AFFINITY) == 1
+    assert log.holder(2, 0, 5, AFFINITY) == 2
+    assert looked == 1

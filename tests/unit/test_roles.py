@@ -1,0 +1,232 @@
+"""Who is active, who retires and what enters the loss log; on a disk of its own, in no time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rmlb.config import parse
+from rmlb.events import Event
+from rmlb.roles import Roles
+from rmlb.routing.member import AdminState, Health, Member
+from rmlb.snapshot import NOBODY
+
+IN, OUT, SUSPECT = Health.IN_SERVICE, Health.OUT_OF_SERVICE, Health.SUSPECT
+KEY = b"k" * 16
+
+
+class Bench:
+    """A pool of members that a test says how they are, with `left` calls each."""
+
+    def __init__(self, directory: Path, mode: str = "active-standby", extra: str = "") -> None:
+        text = f"""
+            [cluster]
+            ha-mode = "{mode}"
+            virtual-ip = "127.0.0.1"
+            [rm.1]
+            sip = "127.0.0.1:7001"
+            [rm.2]
+            sip = "127.0.0.1:7002"
+            [rm.3]
+            sip = "127.0.0.1:7003"
+            [state]
+            dir = "{directory}"
+            {extra}"""
+        self.config = parse(text, "site.toml", environ={})
+        self.told: list[Event] = []
+        self.left: Counter[int] = Counter()
+        self.members: dict[int, Member] = {}
+        self.unheard: set[int] = set()
+        self.now = 1000.0
+        self.roles = Roles(self.config, self.told.append, lambda member: self.left[member])
+
+    def load(self, **states: AdminState) -> Bench:
+        self.roles.load({int(name[1:]): state for name, state in states.items()}, self.now)
+        return self
+
+    def set(self, *healths: Health, unheard: tuple[int, ...] = (), **states: AdminState) -> None:
+        """The members 1, 2, ... with their health, and `m1=` what the operator says."""
+        for number, health in enumerate(healths, start=1):
+            state = states.get(f"m{number}", AdminState.ENABLED)
+            self.members[number] = Member(number, (), health, state)
+        self.roles.update(dict(self.members), set(unheard), self.now)
+
+    def after(self, seconds: float) -> bool:
+        self.now += seconds
+        return self.roles.look(self.now)
+
+    @property
+    def losses(self) -> list[tuple[int, int, tuple[int, ...]]]:
+        return [(x.number, x.member, x.survivors) for x in self.roles.standing.losses.losses]
+
+    @property
+    def events(self) -> list[tuple[str, Any]]:
+        return [(str(event.name), event.fields["member"]) for event in self.told]
+
+    def where(self, member: int, since: int = 0) -> int:
+        return self.roles.standing.losses.holder(member, since, 77, KEY)
+
+
+async def test_active_active_knows_no_active_member(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "active-active").load()
+    bench.set(IN, IN, IN)
+    assert (bench.roles.standing.active, bench.roles.standing.retiring) == (None, frozenset())
+    bench.set(OUT, IN, IN)
+    bench.set(OUT, IN, OUT)
+    bench.set(IN, IN, OUT)
+    bench.set(IN, IN, OUT, m1=AdminState.DISABLED)
+    assert bench.losses == [(1, 1, (2, 3)), (2, 3, (2,)), (3, 1, (2,))]
+    await bench.roles.close()
+
+
+async def test_nobody_is_chosen_before_all_are_heard(tmp_path: Path) -> None:
+    bench = Bench(tmp_path).load()
+    bench.set(IN, IN, SUSPECT, unheard=(3,))
+    assert bench.roles.standing.active == NOBODY
+    assert not bench.after(2.9)
+    assert bench.after(0.2), "a new snapshot is due"
+    assert bench.roles.standing.active == 2
+    assert not bench.after(1.0)
+    await bench.roles.close()
+
+
+async def test_the_active_member_inherits_everything(tmp_path: Path) -> None:
+    """With three members a rendezvous choice might name a passive one."""
+    bench = Bench(tmp_path).load()
+    bench.set(IN, IN, IN)
+    bench.set(IN, IN, OUT)
+    assert bench.losses == [(1, 3, (2,))]
+    bench.set(OUT, IN, OUT)
+    assert bench.losses[1:] == [(2, 1, (2,))]
+    bench.set(OUT, OUT, OUT)
+    assert bench.losses[2:] == [(3, 2, ())]
+    await bench.roles.close()
+
+
+async def test_a_switchover_ends_in_the_loss_log(tmp_path: Path) -> None:
+    """What the former active member had belongs to the new one, also when it is active again."""
+    bench = Bench(tmp_path).load()
+    bench.set(IN, IN, IN)
+    bench.left[3] = 2
+    bench.roles.switchover(None)
+    bench.set(IN, IN, IN)
+    assert bench.roles.standing.active == 2
+    assert bench.roles.standing.retiring == {3}
+    assert bench.where(3) == 3
+    drain = bench.roles.draining(3)
+    assert drain is not None
+    assert drain.since == 1000.0
+    bench.left[3] = 0
+    assert bench.after(5.0)
+    assert bench.roles.standing.retiring == frozenset()
+    assert bench.roles.draining(3) is None or not bench.after(0.0)
+    assert bench.where(3) == 2
+    assert bench.where(3, since=1) == 3, "but not its later ones"
+    bench.roles.switchover(3)
+    bench.set(IN, IN, IN)
+    assert bench.where(3) == 3, (
+        "member 2 had none left: its dialogs follow, member 3's old ones too"
+    )
+    assert [name for name, _ in bench.events] == [
+        "active-member-changed", "active-member-changed", "member-drained",
+        "active-member-changed", "member-drained",
+    ]  # fmt: skip
+    await bench.roles.close()
+
+
+async def test_the_limit_moves_what_is_left(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, extra='[drain]\nmember-limit = "10s"').load()
+    bench.set(IN, IN, IN)
+    bench.left[3] = 4
+    bench.roles.switchover(1)
+    bench.set(IN, IN, IN)
+    assert not bench.after(9.9)
+    assert bench.after(0.2)
+    assert bench.losses == [(1, 3, (1,))]
+    assert bench.told[-1].fields["calls"] == 4
+    assert bench.told[-1].fields["why"] == "they move to the active member"
+    await bench.roles.close()
+
+
+async def test_an_operators_draining_member_keeps_its_calls(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, extra='[drain]\nmember-limit = "10s"').load()
+    bench.set(IN, IN, IN)
+    bench.left[3] = 4
+    bench.set(IN, IN, IN, m3=AdminState.DRAINING)
+    bench.after(11.0)
+    assert bench.events[-1] == ("member-not-drained", 3)
+    assert bench.told[-1].fields["why"] == "they stay"
+    assert bench.roles.standing.retiring == {3}
+    bench.left[3] = 0
+    bench.after(1.0)
+    assert bench.events[-1] == ("member-drained", 3)
+    assert bench.roles.standing.retiring == {3}
+    bench.set(IN, IN, IN)
+    assert bench.roles.standing.retiring == frozenset()
+    await bench.roles.close()
+
+
+async def test_a_restart(tmp_path: Path) -> None:
+    bench = Bench(tmp_path).load()
+    bench.set(IN, IN, IN)
+    bench.set(IN, IN, OUT)
+    bench.left[2] = 1
+    bench.roles.told_active(1)
+    bench.set(IN, IN, OUT)
+    await bench.roles.close()
+
+    again = Bench(tmp_path).load()
+    again.now = 1010.0
+    assert again.losses == [(1, 3, (2,))]
+    assert again.roles.lost == {3}
+    again.set(SUSPECT, SUSPECT, OUT, unheard=(1, 2, 3))
+    assert again.roles.standing.active == 1
+    assert again.roles.standing.retiring == {2}, "its calls are not known any more"
+    assert not again.after(1.0)
+    again.set(OUT, SUSPECT, OUT, unheard=(2, 3))
+    assert again.losses[1:] == [(2, 1, (2,))], "died while nobody looked"
+    again.set(OUT, SUSPECT, OUT, unheard=(2,))
+    assert len(again.losses) == 2, "its loss was in the log already"
+    again.set(OUT, SUSPECT, IN, unheard=(2,))
+    assert again.roles.lost == {1}
+    again.set(OUT, SUSPECT, OUT, unheard=(2,))
+    assert again.losses[2:] == [(3, 3, (2,))]
+    again.set(IN, IN, OUT)
+    assert again.roles.standing.active == 1, "still the one that the RMs chose"
+    await again.roles.close()
+
+
+async def test_draining_since_before_a_restart(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "active-active").load(m1=AdminState.DRAINING)
+    bench.set(IN, IN, IN, m1=AdminState.DRAINING)
+    bench.after(1.0)
+    assert bench.events == [], "nobody knows whether it is empty"
+    bench.set(IN, IN, IN, m2=AdminState.DRAINING)
+    assert bench.events == [("member-drained", 2)]
+    await bench.roles.close()
+
+
+async def test_old_losses_are_forgotten_and_numbers_go_on(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "active-active", '[affinity]\nttl = "1h"\nidle = "1h"').load()
+    bench.set(IN, IN, IN)
+    bench.set(OUT, IN, IN)
+    bench.set(IN, IN, IN)
+    assert not bench.after(3600.0)
+    assert bench.after(1.0)
+    assert (bench.losses, bench.roles.standing.losses.number) == ([], 1)
+    bench.set(OUT, IN, IN)
+    assert bench.losses == [(2, 1, (2, 3))]
+    await bench.roles.close()
+
+
+async def test_a_member_that_is_not_configured_any_more(tmp_path: Path) -> None:
+    bench = Bench(tmp_path).load()
+    bench.set(IN, IN, IN)
+    await bench.roles.close()
+    again = Bench(tmp_path)
+    rm = {n: again.config.rm[n] for n in (1, 2)}
+    object.__setattr__(again.config, "rm", rm)
+    again.load().set(IN, IN)
+    assert again.roles.standing.active == 2
+    await again.roles.close()
