@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from rmlb.config.checks import is_loopback
 from rmlb.config.kinds import show_duration
-from rmlb.config.rm_options import HaMode
 from rmlb.config.schema import TABLES, Config
-from rmlb.config.service import VipProvider
+from rmlb.config.service import VipConfig, VipProvider
 from rmlb.config.stores import store_hosts
 
 
@@ -23,18 +22,16 @@ class NotYet(NamedTuple):
     """False for values that ask for nothing."""
 
 
+def _moves_vip(config: Config) -> bool:
+    """`[vip]` asks for more than what it says about members."""
+    about_members = {"preempt": False, "script_timeout_s": VipConfig().script_timeout_s}
+    return config.vip.model_copy(update=about_members) != VipConfig()
+
+
 NOT_YET: tuple[NotYet, ...] = (
-    NotYet(
-        "cluster.ha-mode",
-        "active-standby: all members in service get calls",
-        lambda config: config.cluster.ha_mode is HaMode.ACTIVE_STANDBY,
-    ),
     NotYet("gvp", "network interfaces are not watched"),
-    NotYet("retry", "an unanswered request is not sent again elsewhere"),
-    NotYet("overload", "members have no limits"),
-    NotYet("drain.member-limit", "a draining member that keeps calls is not reported"),
     NotYet("state.url", "session state stays in the memory of this balancer"),
-    NotYet("vip", "the virtual IP is neither added, watched nor moved"),
+    NotYet("vip", "the virtual IP is neither added, watched nor moved", _moves_vip),
     NotYet("heartbeat", "the balancers do not know of each other"),
     NotYet("trace", "no copies of messages are sent"),
     NotYet("reaction", "no commands are run"),
@@ -87,10 +84,9 @@ def _about_balancers(config: Config) -> Iterator[str]:
             "a second balancer would need the same"
         )
     script = config.cluster.failoverscript
-    runs = (
-        config.cluster.ha_mode is HaMode.ACTIVE_STANDBY or config.vip.provider is VipProvider.SCRIPT
-    )
-    if runs and ("\\" in script or script.lower().endswith((".bat", ".cmd", ".vbs"))):
+    if config.runs_failoverscript and (
+        "\\" in script or script.lower().endswith((".bat", ".cmd", ".vbs"))
+    ):
         yield f"cluster.failoverscript: {script} is a Windows command: it cannot run here"
     if config.heartbeat.peers and config.vip.provider is VipProvider.NONE:
         yield "vip.provider: none: there are peers, but nobody moves the virtual IP between them"

@@ -219,5 +219,5 @@ class DrainConfig(Table):
     Default 30 s: almost all are answered by then, and service managers kill after 90 s."""
 
     member_limit_s: Annotated[float, duration("0s", "168h")] = 900.0
-    """A draining member that still has calls after this is reported. Default 15 m: the RM's own
-    grace period."""
+    """A draining member that still has calls after this is reported; after a switch-over
+    (active-standby) they move. Default 15 m: the RM's own grace period."""

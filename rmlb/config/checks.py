@@ -6,6 +6,8 @@ the certificate files that the configuration names, resolves nothing, connects t
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Set
 from ipaddress import ip_address
 from itertools import combinations
@@ -68,6 +70,21 @@ def _member_ids(config: Config) -> Iterator[Fault]:
         )
     for n in config.cluster.member.keys() - set(ids):
         yield Fault(f"cluster.member.{n}", f"there is no member {n}", f"N is {known}")
+
+
+@_looks_at("cluster", "vip")
+def _failoverscript(config: Config) -> Iterator[Fault]:
+    script = config.cluster.failoverscript
+    if not config.runs_failoverscript or os.path.isfile(script):
+        return
+    try:
+        shlex.split(script)
+    except ValueError as error:
+        yield Fault(
+            "cluster.failoverscript",
+            f"{script}: {str(error).lower()}",
+            "the path of a program, or a program and its arguments in balanced quotes",
+        )
 
 
 @_looks_at("rm")

@@ -102,8 +102,9 @@ class ClusterConfig(Table):
     `[heartbeat] interval = "rm"`. Default 2000: Genesys says to set 2000."""
 
     failoverscript: Annotated[str, text("a command to run, or nothing")] = ""
-    """Run as `SCRIPT enable N` / `SCRIPT disable N` when the active member changes
-    (active-standby) or the VIP moves (`[vip] provider = "script"`). Default: none."""
+    """Run as `SCRIPT disable N`, then `SCRIPT enable N`, when the active member changes
+    (active-standby) or the VIP moves (`[vip] provider = "script"`). A path, or a program and its
+    arguments; there is no shell. Ended after `[vip] script-timeout`. Default: none."""
 
     @property
     def virtual_ip(self) -> str:

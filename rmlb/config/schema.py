@@ -17,7 +17,7 @@ from rmlb.config.calls import (
     RetryConfig,
     SipConfig,
 )
-from rmlb.config.rm_options import ClusterConfig, GvpConfig, RmConfig
+from rmlb.config.rm_options import ClusterConfig, GvpConfig, HaMode, RmConfig
 from rmlb.config.service import (
     AdminConfig,
     HeartbeatConfig,
@@ -28,6 +28,7 @@ from rmlb.config.service import (
     TlsConfig,
     TraceConfig,
     VipConfig,
+    VipProvider,
 )
 from rmlb.config.table import Table
 
@@ -64,6 +65,12 @@ class Config:
     def virtual_addresses(self) -> tuple[VirtualAddress, ...]:
         """The VIP and the addresses that move with it."""
         return (self.cluster.virtual_address, *self.vip.addresses)
+
+    @property
+    def runs_failoverscript(self) -> bool:
+        """Something happens here upon which `cluster.failoverscript` is run."""
+        follows_member = self.cluster.ha_mode is HaMode.ACTIVE_STANDBY
+        return follows_member or self.vip.provider is VipProvider.SCRIPT
 
     @property
     def witness(self) -> str:

@@ -113,6 +113,34 @@ def test_reactions_are_asked_for_by_being_there(monkeypatch: pytest.MonkeyPatch)
     assert "no commands" in warnings(parse(text, FILE, environ=HOME))[-1]
 
 
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"vip": NETLINK}, True),
+        ({"vip": 'provider = "external"\npreempt = true'}, True),
+        ({"vip": 'preempt = true\nscript-timeout = "3s"'}, False),
+        ({"cluster": 'ha-mode = "active-standby"', "vip": "preempt = true"}, False),
+    ],
+)
+def test_what_the_vip_table_says_of_members_is_in_effect(
+    tables: dict[str, str], said: bool
+) -> None:
+    assert any(text.startswith("vip: not in effect") for text in warnings(config(**tables))) is said
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"cluster": 'ha-mode = "active-standby"\nfailoverscript = "/opt/rm/bin/NLB.sh"'},
+        {"retry": 'codes = [500, 503]\ndeadline = "8s"\nafter-provisional = false'},
+        {"overload": "calls-per-second = 100\nrequests-waiting = 50\nadaptive = true"},
+        {"drain": 'member-limit = "5m"'},
+    ],
+)
+def test_what_is_in_effect_is_not_said_to_be_none(tables: dict[str, str]) -> None:
+    assert not [text for text in warnings(config(**tables)) if "not in effect" in text]
+
+
 # -- expected takeover ----------------------------------------------------------------------------
 
 

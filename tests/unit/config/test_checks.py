@@ -43,6 +43,8 @@ REFUSED: list[tuple[dict[str, str], str, str]] = [
     ({"vip": 'provider = "netlink"\ninterface = "lo"\naddresses = "::1/128"'},
      "vip.provider", "does not move a loopback address (::1/128)"),
     ({"vip": 'provider = "script"'}, "cluster.failoverscript", "is missing"),
+    ({"cluster": "ha-mode = 'active-standby'\nfailoverscript = '\"/opt/rm/NLB.sh'"},
+     "cluster.failoverscript", '"/opt/rm/NLB.sh: no closing quotation'),
     ({"vip": 'addresses = "10.99.0.100/24"'}, "vip.addresses", "10.99.0.100 is given twice"),
     # heartbeat
     ({"heartbeat": PEERS}, "security.secret", "balancers with peers share one"),
