@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
+import ssl
 import time
 from collections.abc import Callable
 
@@ -23,7 +24,6 @@ from rmlb.admin.views import (
     ListenerView,
     MemberView,
     NodeView,
-    ProbesView,
     StateView,
     VipView,
     readiness,
@@ -36,27 +36,26 @@ from rmlb.events import (
     Severity,
     admin_state_changed,
     member_health_changed,
+    write_log,
 )
 from rmlb.health.activity import ActivityError
-from rmlb.health.probe import Prober
-from rmlb.health.tracker import ProbePlan, ProbeResult, Tracker, Transition
-from rmlb.metrics import Histogram
+from rmlb.health.tracker import Transition
 from rmlb.roles import Roles
 from rmlb.routing.bindings import Phase
 from rmlb.routing.counters import Counters
 from rmlb.routing.keys import Keyring, affinity_hash
 from rmlb.routing.member import AdminState, Health, Member
 from rmlb.routing.router import Router
-from rmlb.routing.verdict import Hint, Report
-from rmlb.sip.address import SipAddress, Transport, bracketed
-from rmlb.snapshot import Snapshot, make_listeners, make_memory, make_table
+from rmlb.settings import admin_files, as_configured, exchange_settings, fixed_parts, make_tls
+from rmlb.sip.address import SipAddress, bracketed
+from rmlb.snapshot import Snapshot, make_listeners, make_memory, make_table, set_limits
 from rmlb.state.operator import OperatorStates
 from rmlb.state.secret import kept_secret
-from rmlb.transport.exchange import Exchange, ExchangeSettings
+from rmlb.transport.exchange import Exchange
 from rmlb.transport.names import MemberNames, NameCache
 from rmlb.transport.ports import family_of
-from rmlb.transport.stream import StreamLimits
-from rmlb.transport.tls import TlsContexts, TlsFiles
+from rmlb.transport.tls import TlsContexts
+from rmlb.watch import Watch, spared
 
 TICK_S = 1.0
 """Expiry, slow start and readiness are looked at this often."""
@@ -77,7 +76,11 @@ def run(config: Config) -> int:
 
 
 async def _run(config: Config) -> int:
-    node = Node(config)
+    try:
+        node = Node(config)
+    except ValueError as error:
+        write_log(Event(EventName.FAULT, time.time(), Severity.ERROR, {"why": str(error)}))
+        return 1
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     now = asyncio.Event()
@@ -109,8 +112,7 @@ class Node:
         self._instance = secrets.token_hex(4).encode()
         self._started_at = time.time()
         self._started = time.monotonic()
-        self._trackers = {number: Tracker(config.health) for number in config.rm}
-        self._probes = {number: _Probes() for number in config.rm}
+        self._watch = Watch(config.health, config.rm, self._health_changed)
         families = [family_of(listener.host) for listener in make_listeners(config)]
         self._names = MemberNames(NameCache(), families)
         self._operator = OperatorStates(config.state.directory, set(AdminState), self._events.add)
@@ -119,16 +121,14 @@ class Node:
         self._stopping = False
         self._ready: bool | None = None
         self._weights: dict[int, int] = {}
-        self._keys = self._make_keys()
+        self._keys = self._make_keys(config)
         self._router = Router(
             make_table(config, self._keys, self._instance, self._snapshot(self._members())),
             make_memory(config),
         )
         self._tls: TlsContexts | None = None
         self._exchange: Exchange | None = None
-        self._prober: Prober | None = None
         self._admin: AdminServer | None = None
-        self._probing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
     # start and stop
@@ -139,17 +139,20 @@ class Node:
         states = self._operator.load()
         self._admin_states = {n: AdminState(s) for n, s in states.items() if n in config.rm}
         self._roles.load(self._admin_states, time.monotonic())
-        self._tls = _make_tls(config)
+        self._tls = make_tls(config)
         await self._resolve_members()
         self._publish()
         self._exchange = Exchange(
-            self._router, make_listeners(config), self._exchange_settings(), self._on_trouble
+            self._router,
+            make_listeners(config),
+            exchange_settings(config, self._tls, self._certificate_names),
+            self._on_trouble,
         )
         await self._exchange.start()
         for listener in make_listeners(config):
             where = f"{listener.transport}:{bracketed(listener.host)}:{listener.port}"
             self.tell(EventName.LISTENING, address=where)
-        tls = TlsContexts(_admin_files(config)).server if config.admin.tls else None
+        tls = TlsContexts(admin_files(config)).server if config.admin.tls else None
         self._admin = AdminServer(
             self,
             config.admin.listen.host,
@@ -158,7 +161,7 @@ class Node:
             ssl_context=tls,
         )
         await self._admin.start()
-        self._start_probing()
+        self._watch.start(self._members().values(), self._client_tls, self._certificate_names)
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._keep_looking(), name="look"),
@@ -203,8 +206,7 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._prober is not None:
-            await self._prober.stop()
+        await self._watch.stop()
         if self._admin is not None:
             await self._admin.stop()
         if self._exchange is not None:
@@ -221,7 +223,7 @@ class Node:
             for problem in error.problems:
                 self.tell(EventName.CONFIG_REJECTED, Severity.ERROR, why=str(problem))
             return
-        fixed = _fixed_parts(fresh, self._config)
+        fixed = fixed_parts(fresh, self._config)
         if fixed:
             self.tell(
                 EventName.CONFIG_REJECTED, Severity.ERROR,
@@ -229,10 +231,10 @@ class Node:
             )  # fmt: skip
             return
         try:
-            tls = _make_tls(fresh)
-        except OSError as error:
-            why = f"[tls]: {error.strerror or error}"
-            self.tell(EventName.CONFIG_REJECTED, Severity.ERROR, why=why)
+            self._keys = self._make_keys(fresh)
+            tls = make_tls(fresh)
+        except (OSError, ValueError) as error:
+            self.tell(EventName.CONFIG_REJECTED, Severity.ERROR, why=str(error))
             return
         self._apply(fresh, tls)
 
@@ -314,59 +316,14 @@ class Node:
 
     # health
 
-    def _start_probing(self) -> None:
-        members = [member for member in self._members().values() if member.addresses]
-        self._prober = Prober(
-            members,
-            self._config.health,
-            self._on_probe,
-            self._plan,
-            ssl_context=self._tls.client if self._tls is not None else None,
-            certificate_names=self._names.certificate_names(self._configured_addresses()),
-        )
-        self._prober.start()
-
-    def _plan(self, member_id: int) -> ProbePlan:
-        return self._trackers[member_id].next_probe(time.monotonic())
-
-    def _on_probe(self, member_id: int, result: ProbeResult) -> None:
-        self._probes[member_id].add(result)
-        tracker = self._trackers[member_id]
-        heard = tracker.heard
-        change = tracker.on_probe(result)
-        if change is None:
-            if tracker.heard and not heard:  # it was silent from the start
-                self._health_changed(
-                    member_id, Transition(result.at, tracker.health, tracker.health, result.summary)
-                )
-            return
-        if change.before is Health.SUSPECT and change.after is Health.IN_SERVICE:
-            self._router.spared(member_id, time.monotonic())
-        self._health_changed(member_id, change)
-
     def _on_trouble(self, host: str, port: int, why: str) -> None:
-        """The packet path met a refusal: a member's is a reason to look at it at once."""
         member = self._router.table.member_at(host, port)
         if member is not None:
-            self._suspect(member.id, self._trackers[member.id].on_refused(time.monotonic()))
-
-    def _on_report(self, report: Report) -> None:
-        tracker = self._trackers.get(report.member)
-        if tracker is None:
-            return
-        now = time.monotonic()
-        if report.what is Hint.UNANSWERED:
-            self._suspect(report.member, tracker.on_unanswered(now))
-        else:
-            self._suspect(report.member, tracker.on_calls_refused(now, report.value))
-
-    def _suspect(self, member_id: int, change: Transition | None) -> None:
-        if change is not None:
-            self._health_changed(member_id, change)
-            if self._prober is not None:
-                self._prober.wake(member_id)
+            self._watch.on_refused(member.id)
 
     def _health_changed(self, member_id: int, change: Transition) -> None:
+        if spared(change):
+            self._router.spared(member_id, time.monotonic())
         self._publish()
         self._events.add(
             member_health_changed(member_id, change.before, change.after, change.why, time.time())
@@ -378,21 +335,19 @@ class Node:
     def _members(self) -> dict[int, Member]:
         """As routing sees them; one of which nothing was heard yet is suspect, not lost."""
         now = time.monotonic()
-        unheard = self._unheard() - self._roles.lost
+        unheard = self._watch.unheard - self._roles.lost
+        trackers = {number: self._watch.tracker(number) for number in self._config.rm}
         return {
             number: Member(
                 id=number,
                 addresses=self._names.addresses(rm.sip),
-                health=Health.SUSPECT if number in unheard else self._trackers[number].health,
+                health=Health.SUSPECT if number in unheard else trackers[number].health,
                 admin_state=self._admin_states.get(number, AdminState.ENABLED),
-                weight=max(1, rm.weight * self._trackers[number].weight(now) // 100),
+                weight=max(1, rm.weight * trackers[number].weight(now) // 100),
+                share=rm.weight,
             )
             for number, rm in self._config.rm.items()
         }
-
-    def _unheard(self) -> set[int]:
-        """Members of which no probe has said anything yet."""
-        return {number for number, tracker in self._trackers.items() if not tracker.heard}
 
     def _snapshot(self, members: dict[int, Member]) -> Snapshot:
         self._weights = {member.id: member.weight for member in members.values()}
@@ -402,7 +357,7 @@ class Node:
         """Build the next routing snapshot; what becomes of it is told by the roles."""
         now = time.monotonic()
         members = self._members()
-        self._roles.update(members, self._unheard() & members.keys(), now)
+        self._roles.update(members, self._watch.unheard & members.keys(), now)
         snapshot = self._snapshot(members)
         self._router.publish(make_table(self._config, self._keys, self._instance, snapshot), now)
         if self._exchange is not None:
@@ -424,7 +379,7 @@ class Node:
             if self._exchange is not None:
                 self._exchange.flush()
             for report in self._router.take_reports():
-                self._on_report(report)
+                self._watch.on_report(report)
 
     async def _keep_time(self) -> None:
         loop = asyncio.get_running_loop()
@@ -451,10 +406,8 @@ class Node:
         self._config = fresh
         self._roles.configure(fresh)
         self._tls = tls
-        for number in fresh.rm:
-            self._trackers.setdefault(number, Tracker(fresh.health)).configure(fresh.health)
-            self._probes.setdefault(number, _Probes())
-        self._keys = self._make_keys()
+        self._watch.configure(fresh.health, fresh.rm)
+        set_limits(self._router.memory, fresh)
         self._publish()
         self._tasks.append(asyncio.get_running_loop().create_task(self._renew()))
         self.tell(EventName.RELOADED, members=len(fresh.rm))
@@ -464,39 +417,25 @@ class Node:
         if self._exchange is not None and self._tls is not None:
             await self._exchange.renew_tls(self._tls.server, self._tls.client)
         await self._resolve_members()
-        self._publish()
-        await self._restart_probing()
+        await self._look_at_members()
 
-    async def _restart_probing(self) -> None:
-        async with self._probing:
-            if self._prober is not None:
-                await self._prober.stop()
-            self._start_probing()
+    @property
+    def _client_tls(self) -> ssl.SSLContext | None:
+        return self._tls.client if self._tls is not None else None
 
-    def _make_keys(self) -> Keyring:
-        given = self._config.security.secrets
+    @property
+    def _certificate_names(self) -> dict[tuple[str, int], str]:
+        return self._names.certificate_names(self._configured_addresses())
+
+    def _make_keys(self, config: Config) -> Keyring:
+        """Raises ValueError for secrets that cannot stand together."""
+        given = config.security.secrets
         if given:
             return Keyring(given)
-        secret, fault = kept_secret(self._config.state.directory)
+        secret, fault = kept_secret(config.state.directory)
         if fault is not None:
             self.tell(EventName.CONFIG_WARNING, Severity.WARNING, why=f"secret not kept: {fault}")
         return Keyring([secret])
-
-    def _exchange_settings(self) -> ExchangeSettings:
-        sip = self._config.sip
-        return ExchangeSettings(
-            limits=StreamLimits(sip.max_message_size, sip.incomplete_timeout_s),
-            receive_buffer=sip.receive_buffer,
-            send_buffer=sip.send_buffer,
-            connect_timeout_s=sip.connect_timeout_s,
-            idle_timeout_s=sip.idle_timeout_s,
-            max_connections=sip.max_connections,
-            max_connections_per_source=sip.max_connections_per_source,
-            balancer_id=self._config.heartbeat.id or 0,
-            server_tls=self._tls.server if self._tls is not None else None,
-            client_tls=self._tls.client if self._tls is not None else None,
-            certificate_names=self._names.certificate_names(self._configured_addresses()),
-        )
 
     # members named by host name
 
@@ -507,8 +446,13 @@ class Node:
         while True:
             await asyncio.sleep(UNRESOLVED_S if self._names.unresolved else RESOLVE_S)
             if await self._resolve_members():
-                self._publish()
-                await self._restart_probing()
+                await self._look_at_members()
+
+    async def _look_at_members(self) -> None:
+        """Route to and probe the members at their present addresses."""
+        self._publish()
+        members = self._members().values()
+        await self._watch.restart(members, self._client_tls, self._certificate_names)
 
     async def _resolve_members(self) -> bool:
         """Look up members named by host name; True if an address has changed."""
@@ -517,18 +461,17 @@ class Node:
         for name in sorted(self._names.unresolved - before):
             self.tell(EventName.CONFIG_WARNING, Severity.WARNING, why=f"no address for {name}")
         if self._exchange is not None:
-            names = self._names.certificate_names(self._configured_addresses())
-            self._exchange.expect_certificates(names)
+            self._exchange.expect_certificates(self._certificate_names)
         return changed
 
     def _member_view(self, number: int) -> MemberView:
-        tracker = self._trackers[number]
+        tracker = self._watch.tracker(number)
         change = tracker.last_change
         now = time.monotonic()
         active = self._roles.standing.active
         return MemberView(
             id=number,
-            sip=_as_configured(self._config.rm[number].sip),
+            sip=as_configured(self._config.rm[number].sip),
             health=tracker.health,
             admin_state=self._admin_states.get(number, AdminState.ENABLED),
             weight=self._router.table.members[number].weight,
@@ -537,7 +480,7 @@ class Node:
             why=change.why if change is not None else None,
             since=time.time() - (now - change.at) if change is not None else None,
             counters=self._router.counters.member(number),
-            probes=self._probes[number].view(),
+            probes=self._watch.probes(number),
             active=None if active is None else active == number,
             draining=self._draining_view(number),
         )
@@ -549,73 +492,3 @@ class Node:
         since = time.time() - (time.monotonic() - drain.since)
         limit = self._config.drain.member_limit_s
         return DrainingView(since, self._calls_left(number), limit, str(drain.cause))
-
-
-class _Probes:
-    """How a member's probes ended."""
-
-    def __init__(self) -> None:
-        self._outcomes: dict[str, int] = {}
-        self._durations = Histogram()
-        self._last: ProbeResult | None = None
-
-    def add(self, result: ProbeResult) -> None:
-        outcome = str(result.failure) if result.failure is not None else str(result.status)
-        self._outcomes[outcome] = self._outcomes.get(outcome, 0) + 1
-        if result.failure is None:
-            self._durations.observe(result.latency_s)
-        self._last = result
-
-    def view(self) -> ProbesView:
-        last = self._last
-        return ProbesView(
-            outcomes=self._outcomes,
-            durations=self._durations,
-            last=last.summary if last is not None else None,
-            last_latency_s=last.latency_s if last is not None else None,
-        )
-
-
-def _as_configured(addresses: tuple[SipAddress, ...]) -> tuple[str, ...]:
-    """`host:port` for the usual pair of UDP and TCP on one port, else every address."""
-    places = {(a.host, a.port) for a in addresses}
-    if len(places) == 1 and {a.transport for a in addresses} == {Transport.UDP, Transport.TCP}:
-        host, port = places.pop()
-        return (f"{bracketed(host)}:{port}",)
-    return tuple(str(address) for address in addresses)
-
-
-def _make_tls(config: Config) -> TlsContexts | None:
-    """None where nobody speaks TLS. Raises OSError when a file cannot be used."""
-    speaks_tls = any(x.transport is Transport.TLS for x in config.sip.listen) or any(
-        a.transport is Transport.TLS for rm in config.rm.values() for a in rm.sip
-    )
-    return TlsContexts(_tls_files(config)) if speaks_tls else None
-
-
-def _tls_files(config: Config) -> TlsFiles:
-    tls = config.tls
-    return TlsFiles(
-        tls.certificate, tls.key, tls.ca, tls.verify_clients, tls.verify_members,
-        tls.min_version, tls.ciphers,
-    )  # fmt: skip
-
-
-def _admin_files(config: Config) -> TlsFiles:
-    certificate = config.admin.certificate or config.tls.certificate
-    key = config.admin.key if config.admin.certificate else config.admin.key or config.tls.key
-    return TlsFiles(certificate, key, min_version=config.tls.min_version)
-
-
-def _fixed_parts(fresh: Config, running: Config) -> list[str]:
-    """Tables and keys that differ and take effect at a start only."""
-    parts = {
-        "[cluster] ha-mode": (fresh.cluster.ha_mode, running.cluster.ha_mode),
-        "[cluster] virtual-ip": (fresh.cluster.virtual_ip, running.cluster.virtual_ip),
-        "[sip] listen": (fresh.sip.listen, running.sip.listen),
-        "[admin]": (fresh.admin, running.admin),
-        "[state]": (fresh.state, running.state),
-        "[vip]": (fresh.vip, running.vip),
-        "[heartbeat]": (fresh.heartbeat, running.heartbeat),
-    }
-    return [name for name, (new, old) in parts.items() if new != old]

@@ -72,23 +72,34 @@ def _sent_by(host: str, config: Config) -> str:
 
 def make_memory(config: Config) -> Memory:
     """Empty tables of the configured sizes."""
-    limits = BindingLimits(
-        max_bindings=config.affinity.max_bindings,
-        ttl_s=config.affinity.ttl_s,
-        idle_s=config.affinity.idle_s,
-        timer_c_s=config.retry.timer_c_s,
+    bindings, pending, load = _limits(config)
+    return Memory(Bindings(bindings), PendingRequests(pending), Loads(load))
+
+
+def set_limits(memory: Memory, config: Config) -> None:
+    """A reload: what is remembered stays, and new sizes and lifetimes count from now on."""
+    memory.bindings.limits, memory.pending.limits, memory.loads.limits = _limits(config)
+
+
+def _limits(config: Config) -> tuple[BindingLimits, PendingLimits, LoadLimits]:
+    return (
+        BindingLimits(
+            max_bindings=config.affinity.max_bindings,
+            ttl_s=config.affinity.ttl_s,
+            idle_s=config.affinity.idle_s,
+            timer_c_s=config.retry.timer_c_s,
+        ),
+        PendingLimits(
+            max_requests=config.retry.max_requests,
+            max_octets=config.retry.memory,
+            timer_c_s=config.retry.timer_c_s,
+        ),
+        LoadLimits(
+            calls_per_second=config.overload.calls_per_second,
+            requests_waiting=config.overload.requests_waiting,
+            adaptive=config.overload.adaptive,
+        ),
     )
-    pending = PendingLimits(
-        max_requests=config.retry.max_requests,
-        max_octets=config.retry.memory,
-        timer_c_s=config.retry.timer_c_s,
-    )
-    load = LoadLimits(
-        calls_per_second=config.overload.calls_per_second,
-        requests_waiting=config.overload.requests_waiting,
-        adaptive=config.overload.adaptive,
-    )
-    return Memory(Bindings(limits), PendingRequests(pending), Loads(load))
 
 
 def make_table(config: Config, keys: Keyring, instance: bytes, parts: Snapshot) -> RoutingTable:

@@ -162,7 +162,11 @@ def _by_algorithm(inquiry: Inquiry, moment: Moment) -> Member | None:
     if request.to_tag:
         chosen = rendezvous(
             _hash_input(inquiry, table),
-            ((m.id, 1) for m in table.members.values() if not m.lost and not _is_passive(m, table)),
+            (
+                (m.id, m.share)
+                for m in table.members.values()
+                if not m.lost and not _is_passive(m, table)
+            ),
             table.affinity_key,
         )
         return None if chosen is None else table.members[chosen]
@@ -223,7 +227,5 @@ def _is_over(binding: Binding, table: RoutingTable) -> bool:
 def _is_passive(member: Member, table: RoutingTable) -> bool:
     """Active-standby: only the active member counts, and a former one while it drains."""
     return (
-        table.active is not None
-        and member.id != table.active
-        and member.id not in table.retiring
+        table.active is not None and member.id != table.active and member.id not in table.retiring
     )

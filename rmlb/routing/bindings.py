@@ -145,9 +145,12 @@ class Bindings:
         self.answered(key, binding, now, member=binding.member, tag=b"")
 
     def moved(self, binding: Binding, member: int, loss: int) -> None:
-        """Its request was sent to another member."""
+        """Its request went to another member, and its call with it."""
+        counted = binding.counted
         self._uncount(binding)
         binding.member, binding.loss = member, loss
+        if counted:
+            self._count(binding)
 
     def subscribed(self, key: int, binding: Binding, now: float, expires_s: float) -> None:
         """A 2xx to a SUBSCRIBE: no call, and it lives as long as the subscription."""

@@ -235,6 +235,6 @@ def _outward_destination(target: Uri, origin: Origin, table: RoutingTable) -> De
     host = target.host
     family_host = host if is_ip_literal(host) else table.listeners[origin.listener].host
     listener = table.listener_for(transport, family_host, prefer=origin.listener)
-    if listener is None:
+    if listener is None or (transport is Transport.TLS and not table.speaks_tls):
         return Reason.SIPS_NEEDS_TLS if transport is Transport.TLS else Reason.UNREACHABLE
     return Destination(transport, host, target.port or transport.default_port, listener.index)

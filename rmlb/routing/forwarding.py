@@ -48,28 +48,39 @@ class Leaving:
         """
         request = self.request
         top = request.fields[self.via.field].start
-        inserted = b"Via: " + own_via + b"\r\n"
-        edits = stamp_edits(self.via, self.source)
+        added = b""
+        edits = [(top, top, b"Via: " + own_via + b"\r\n")]
+        edits += stamp_edits(self.via, self.source)
         edits += self._route_edits()
         hops = request.field(b"max-forwards")
         if hops is None:
-            inserted += b"Max-Forwards: %d\r\n" % DEFAULT_MAX_FORWARDS
+            added += b"Max-Forwards: %d\r\n" % DEFAULT_MAX_FORWARDS
         else:
             left = min((request.max_forwards or 1) - 1, 255)
             edits.append((hops.value, hops.end, b" %d" % left))
         if stream and request.content_length is None:
-            inserted += b"Content-Length: %d\r\n" % len(request.body)
+            added += b"Content-Length: %d\r\n" % len(request.body)
         if self.record_route:
             recorded = request.field(b"record-route")
             if recorded is not None:
                 edits.append((recorded.start, recorded.start, self.record_route))
             else:
-                inserted += self.record_route
-        edits.append((top, top, inserted))
+                added = self.record_route + added
+        if added:
+            below = self._below_vias()
+            edits.append((below, below, added))
         if self.uri is not None:
             start = len(request.method) + 1
             edits.append((start, start + len(request.uri), self.uri))
         return apply_edits(request.data, 0, len(request.data), edits)
+
+    def _below_vias(self) -> int:
+        """Where the first header field after the topmost Vias begins."""
+        fields = self.request.fields
+        for line in fields[self.via.field :]:
+            if line.name != b"via":
+                return line.start
+        return fields[-1].end + 2
 
     def _route_edits(self) -> list[tuple[int, int, bytes]]:
         fields = self.request.fields

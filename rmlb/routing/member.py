@@ -31,13 +31,15 @@ class AdminState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One Resource Manager. `weight` is its share of new calls (100 is normal, 0 is none)."""
+    """One Resource Manager. `weight` is its share of new calls now (100 is normal, 0 is none)."""
 
     id: int
     addresses: tuple[SipAddress, ...]
     health: Health = Health.OUT_OF_SERVICE
     admin_state: AdminState = AdminState.ENABLED
     weight: int = 100
+    share: int = 100
+    """Its weight as configured, before slow start: what the hash of old calls went by."""
 
     @property
     def reachable(self) -> bool:

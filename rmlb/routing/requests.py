@@ -22,6 +22,9 @@ from rmlb.sip.message import Message
 
 _KNOWN_SCHEMES = (b"sip", b"sips", b"tel")
 
+_REHOMING = (Step.MARK, Step.BINDING)
+"""Steps that name a dialog's holder: if that is not its binding's member, it has moved."""
+
 _STATUS = {
     Reason.SIPS_NEEDS_TLS: 416,
     Reason.UNREACHABLE: 500,
@@ -214,6 +217,8 @@ def _remember(
         memory.loads.sent(member.id, now, initial=message.is_initial)
     if not begins or inquiry.transaction is not None:
         if binding is not None:
+            if choice.step in _REHOMING and binding.member != member.id and not binding.callees:
+                bindings.moved(binding, member.id, table.losses.number)
             bindings.touch(binding, now)
         return
     if binding is not None and not binding.is_over and binding.member == member.id:

@@ -83,6 +83,8 @@ class RoutingTable:
 
     taking: tuple[Member, ...] = field(init=False)
     """Members that may take new calls."""
+    speaks_tls: bool = field(init=False)
+    """A listener or a member has TLS, so there are certificates and authorities for it."""
     _by_endpoint: Mapping[tuple[str, int], Member] = field(init=False)
     _member_hosts: Mapping[str, tuple[Member, ...]] = field(init=False)
     _own_endpoints: frozenset[tuple[str, int]] = field(init=False)
@@ -93,6 +95,9 @@ class RoutingTable:
         members = tuple(self.members.values())
         choice = members if self.active is None else (m for m in members if m.id == self.active)
         set_field(self, "taking", tuple(m for m in choice if m.takes_new_calls))
+        transports = {x.transport for x in self.listeners}
+        transports |= {a.transport for m in members for a in m.addresses}
+        set_field(self, "speaks_tls", Transport.TLS in transports)
         endpoints = {(a.host, a.port): m for m in members for a in m.addresses}
         set_field(self, "_by_endpoint", endpoints)
         hosts: dict[str, tuple[Member, ...]] = {}

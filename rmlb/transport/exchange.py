@@ -89,6 +89,7 @@ class Exchange:
         self._trouble = trouble
         self._engine = engine
         self._listeners = listeners
+        self._own = {(x.host, x.port) for x in listeners}
         self._settings = settings
         self._ports = PortShare(settings.balancer_id)
         self._names = NameCache()
@@ -263,7 +264,10 @@ class Exchange:
             remote = (to.transport, to.host, to.port)
             connection = self._by_remote.get(remote)
             if connection is None or not connection.usable:
-                self._queue(remote, to, data, name)
+                if (to.host, to.port) in self._own:
+                    self.counters.send_errors["to_ourselves"] += 1
+                else:
+                    self._queue(remote, to, data, name)
                 return
         connection.send(data)
 
@@ -330,7 +334,7 @@ class Exchange:
         host = await self._names.resolve(to.host, family_of(listener.host))
         if host is None or not is_unicast(host):
             self.counters.send_errors["name_not_resolved"] += 1
-        elif (host, to.port) in {(x.host, x.port) for x in self._listeners}:
+        elif (host, to.port) in self._own:
             self.counters.send_errors["to_ourselves"] += 1
         elif to.transport is Transport.UDP:
             self.send(to._replace(host=host), data)

@@ -1,0 +1,87 @@
+"""The configuration as the parts want it, and what of it a reload cannot change.
+
+Next to snapshot.py, which makes the routing table of it.
+"""
+
+from __future__ import annotations
+
+from rmlb.config import Config
+from rmlb.sip.address import SipAddress, Transport, bracketed
+from rmlb.transport.exchange import ExchangeSettings
+from rmlb.transport.stream import StreamLimits
+from rmlb.transport.tls import TlsContexts, TlsFiles
+
+
+def make_tls(config: Config) -> TlsContexts | None:
+    """None where nobody speaks TLS. Raises OSError when a file cannot be used."""
+    return TlsContexts(_tls_files(config)) if speaks_tls(config) else None
+
+
+def speaks_tls(config: Config) -> bool:
+    """A listener or a member has TLS."""
+    return any(x.transport is Transport.TLS for x in config.sip.listen) or any(
+        a.transport is Transport.TLS for rm in config.rm.values() for a in rm.sip
+    )
+
+
+def admin_files(config: Config) -> TlsFiles:
+    """The certificate of the admin API: its own, else that of [tls]."""
+    certificate = config.admin.certificate or config.tls.certificate
+    key = config.admin.key if config.admin.certificate else config.admin.key or config.tls.key
+    return TlsFiles(certificate, key, min_version=config.tls.min_version)
+
+
+def exchange_settings(
+    config: Config, tls: TlsContexts | None, certificate_names: dict[tuple[str, int], str]
+) -> ExchangeSettings:
+    """Limits, sockets and TLS of the packet path."""
+    sip = config.sip
+    return ExchangeSettings(
+        limits=StreamLimits(sip.max_message_size, sip.incomplete_timeout_s),
+        receive_buffer=sip.receive_buffer,
+        send_buffer=sip.send_buffer,
+        connect_timeout_s=sip.connect_timeout_s,
+        idle_timeout_s=sip.idle_timeout_s,
+        max_connections=sip.max_connections,
+        max_connections_per_source=sip.max_connections_per_source,
+        balancer_id=config.heartbeat.id or 0,
+        server_tls=tls.server if tls is not None else None,
+        client_tls=tls.client if tls is not None else None,
+        certificate_names=certificate_names,
+    )
+
+
+def fixed_parts(fresh: Config, running: Config) -> list[str]:
+    """Tables and keys that differ and take effect at a start only."""
+    parts = {
+        "[cluster] ha-mode": (fresh.cluster.ha_mode, running.cluster.ha_mode),
+        "[cluster] virtual-ip": (fresh.cluster.virtual_ip, running.cluster.virtual_ip),
+        "[sip] listen": (fresh.sip.listen, running.sip.listen),
+        "[admin]": (fresh.admin, running.admin),
+        "[state]": (fresh.state, running.state),
+        "[vip]": (fresh.vip, running.vip),
+        "[heartbeat]": (fresh.heartbeat, running.heartbeat),
+    }
+    return [name for name, (new, old) in parts.items() if new != old]
+
+
+def as_configured(addresses: tuple[SipAddress, ...]) -> tuple[str, ...]:
+    """`host:port` for the usual pair of UDP and TCP on one port, else every address."""
+    places = {(a.host, a.port) for a in addresses}
+    if len(places) == 1 and {a.transport for a in addresses} == {Transport.UDP, Transport.TCP}:
+        host, port = places.pop()
+        return (f"{bracketed(host)}:{port}",)
+    return tuple(str(address) for address in addresses)
+
+
+def _tls_files(config: Config) -> TlsFiles:
+    tls = config.tls
+    return TlsFiles(
+        certificate=tls.certificate,
+        key=tls.key,
+        ca=tls.ca,
+        verify_clients=tls.verify_clients,
+        verify_members=tls.verify_members,
+        min_version=tls.min_version,
+        ciphers=tls.ciphers,
+    )

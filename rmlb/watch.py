@@ -1,0 +1,151 @@
+"""The health of every member: what probes and the packet path say goes into its tracker.
+
+SHELL around health.tracker and health.probe. Tells every change of health to whom it may
+concern; knows nothing of routing tables, of the operator or of the virtual IP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable, Iterable
+
+from rmlb.admin.views import ProbesView
+from rmlb.config import HealthConfig
+from rmlb.health.probe import Prober
+from rmlb.health.tracker import ProbePlan, ProbeResult, Tracker, Transition
+from rmlb.metrics import Histogram
+from rmlb.routing.member import Health, Member
+from rmlb.routing.verdict import Hint, Report
+
+OnChange = Callable[[int, Transition], None]
+"""Member and what has become of it."""
+
+
+class Watch:
+    """All members' health."""
+
+    def __init__(self, config: HealthConfig, numbers: Iterable[int], on_change: OnChange) -> None:
+        self._config = config
+        self._on_change = on_change
+        self._trackers = {number: Tracker(config) for number in numbers}
+        self._probes = {number: _Probes() for number in self._trackers}
+        self._prober: Prober | None = None
+        self._restarting = asyncio.Lock()
+
+    def tracker(self, number: int) -> Tracker:
+        return self._trackers[number]
+
+    def probes(self, number: int) -> ProbesView:
+        """How the member's probes ended."""
+        return self._probes[number].view()
+
+    @property
+    def unheard(self) -> set[int]:
+        """Members of which no probe has said anything yet."""
+        return {number for number, tracker in self._trackers.items() if not tracker.heard}
+
+    def configure(self, config: HealthConfig, numbers: Iterable[int]) -> None:
+        """Go on under new settings, with new members; health stays."""
+        self._config = config
+        for number in numbers:
+            self._trackers.setdefault(number, Tracker(config)).configure(config)
+            self._probes.setdefault(number, _Probes())
+
+    def start(
+        self,
+        members: Iterable[Member],
+        tls: ssl.SSLContext | None,
+        certificate_names: dict[tuple[str, int], str],
+    ) -> None:
+        """Begin to probe the members that have an address."""
+        self._prober = Prober(
+            [member for member in members if member.addresses],
+            self._config,
+            self._on_probe,
+            self._plan,
+            ssl_context=tls,
+            certificate_names=certificate_names,
+        )
+        self._prober.start()
+
+    async def restart(
+        self,
+        members: Iterable[Member],
+        tls: ssl.SSLContext | None,
+        certificate_names: dict[tuple[str, int], str],
+    ) -> None:
+        """Probe these from now on."""
+        async with self._restarting:
+            await self.stop()
+            self.start(members, tls, certificate_names)
+
+    async def stop(self) -> None:
+        if self._prober is not None:
+            await self._prober.stop()
+
+    def on_refused(self, number: int) -> None:
+        """The packet path met a refusal or a broken connection: look at the member at once."""
+        self._act_on(number, self._trackers[number].on_refused(time.monotonic()))
+
+    def on_report(self, report: Report) -> None:
+        """What traffic says of a member."""
+        tracker = self._trackers.get(report.member)
+        if tracker is None:
+            return
+        now = time.monotonic()
+        if report.what is Hint.UNANSWERED:
+            self._act_on(report.member, tracker.on_unanswered(now))
+        else:
+            self._act_on(report.member, tracker.on_calls_refused(now, report.value))
+
+    def _act_on(self, number: int, change: Transition | None) -> None:
+        if change is not None:
+            self._on_change(number, change)
+            if self._prober is not None:
+                self._prober.wake(number)
+
+    def _plan(self, number: int) -> ProbePlan:
+        return self._trackers[number].next_probe(time.monotonic())
+
+    def _on_probe(self, number: int, result: ProbeResult) -> None:
+        self._probes[number].add(result)
+        tracker = self._trackers[number]
+        heard = tracker.heard
+        change = tracker.on_probe(result)
+        if change is None and tracker.heard and not heard:
+            # silent from the start: that is news too
+            change = Transition(result.at, tracker.health, tracker.health, result.summary)
+        if change is not None:
+            self._on_change(number, change)
+
+
+def spared(change: Transition) -> bool:
+    """A suspect member answered after all."""
+    return change.before is Health.SUSPECT and change.after is Health.IN_SERVICE
+
+
+class _Probes:
+    """How a member's probes ended."""
+
+    def __init__(self) -> None:
+        self._outcomes: dict[str, int] = {}
+        self._durations = Histogram()
+        self._last: ProbeResult | None = None
+
+    def add(self, result: ProbeResult) -> None:
+        outcome = str(result.failure) if result.failure is not None else str(result.status)
+        self._outcomes[outcome] = self._outcomes.get(outcome, 0) + 1
+        if result.failure is None:
+            self._durations.observe(result.latency_s)
+        self._last = result
+
+    def view(self) -> ProbesView:
+        last = self._last
+        return ProbesView(
+            outcomes=self._outcomes,
+            durations=self._durations,
+            last=last.summary if last is not None else None,
+            last_latency_s=last.latency_s if last is not None else None,
+        )
