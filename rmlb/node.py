@@ -333,21 +333,29 @@ class Node:
     # snapshots
 
     def _members(self) -> dict[int, Member]:
-        """As routing sees them; one of which nothing was heard yet is suspect, not lost."""
+        """As routing sees them."""
         now = time.monotonic()
-        unheard = self._watch.unheard - self._roles.lost
         trackers = {number: self._watch.tracker(number) for number in self._config.rm}
+        addresses = {n: self._names.addresses(rm.sip) for n, rm in self._config.rm.items()}
         return {
             number: Member(
                 id=number,
-                addresses=self._names.addresses(rm.sip),
-                health=Health.SUSPECT if number in unheard else trackers[number].health,
+                addresses=addresses[number],
+                health=self._health(number, addresses[number]),
                 admin_state=self._admin_states.get(number, AdminState.ENABLED),
                 weight=max(1, rm.weight * trackers[number].weight(now) // 100),
                 share=rm.weight,
             )
             for number, rm in self._config.rm.items()
         }
+
+    def _health(self, number: int, addresses: tuple[SipAddress, ...]) -> Health:
+        """A member of which nothing was heard yet is suspect, not lost; without address, out."""
+        if not addresses:
+            return Health.OUT_OF_SERVICE
+        if number in self._watch.unheard - self._roles.lost:
+            return Health.SUSPECT
+        return self._watch.tracker(number).health
 
     def _snapshot(self, members: dict[int, Member]) -> Snapshot:
         self._weights = {member.id: member.weight for member in members.values()}

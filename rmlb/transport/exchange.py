@@ -205,7 +205,7 @@ class Exchange:
         remote = (connection.sip_transport, *connection.remote)
         if self._by_remote.get(remote) is connection:
             del self._by_remote[remote]
-        if not connection.accepted and not self._closing:
+        if not connection.accepted and not connection.idle and not self._closing:
             self._trouble(*connection.remote, "the connection to it was closed")
 
     # listeners
@@ -357,5 +357,6 @@ class Exchange:
         oldest = loop.time() - self._settings.idle_timeout_s
         for connection in list(self._connections.values()):
             if connection.used_at < oldest:
+                connection.idle = True
                 connection.close()
         self._sweeper = loop.call_later(min(10.0, self._settings.idle_timeout_s), self._sweep)

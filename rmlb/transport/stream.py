@@ -71,6 +71,8 @@ class Connection(asyncio.Protocol):
         self.remote: tuple[str, int] = ("", 0)
         self.used_at = 0.0
         """Loop time of the last octet in either direction."""
+        self.idle = False
+        """It is closed because nothing was said for too long: nobody's fault."""
         self._hub = hub
         self._framer = StreamFramer(max_message_size=limits.max_message_size)
         self._limits = limits

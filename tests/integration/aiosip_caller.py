@@ -1,8 +1,8 @@
 """aiosip 0.2.0 as it is, placing calls: a process of its own, run by test_aiosip.py.
 
 Arguments: host, port, and its own ports: one for an OPTIONS and one for each call. Prints one
-JSON object. Only what Python has dropped since 2017 is
-put in its place; dialogs, messages and sockets are aiosip's own.
+JSON object. Only what Python has dropped since 2017 is put in its place; dialogs, messages and
+sockets are aiosip's own.
 """
 
 from __future__ import annotations

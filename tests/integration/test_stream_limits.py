@@ -499,6 +499,18 @@ def test_idle_connections_are_closed(tight: Setting) -> None:
         assert status_of(read_messages(busy, 1)[0]) == 200
 
 
+def test_an_idle_connection_to_a_member_is_no_trouble(tmp_path: Path) -> None:
+    """We close it; the member is not suspected for that, and the next call opens another."""
+    with ExitStack() as stack:
+        setting = Setting(stack, tmp_path, 'idle-timeout = "1s"\n')
+        for _ in range(2):
+            call = set_up(setting.caller, setting.member, setting.place, "udp")
+            converse(call.caller, call.callee, "BYE")
+            wait_until("closed", lambda: _open_connections(setting) == 0)
+        assert setting.member.accepted >= 3, "probes have their own, and stay"
+        assert "member-suspect" not in setting.balancer.stderr
+
+
 def _open_connections(setting: Setting) -> float:
     return setting.balancer.metrics().total("rmlb_connections")
 
