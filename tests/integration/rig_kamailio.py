@@ -115,6 +115,15 @@ class Kamailio(Process):
         """SIGSTOP to it and its children: alive and silent."""
         self._signal_all(signal.SIGSTOP)
 
+    def kill_all(self) -> None:
+        """SIGKILL to it and its children."""
+        self._signal_all(signal.SIGKILL)
+        self.wait(10.0)
+
+    def resume_all(self) -> None:
+        """The end of `freeze_all`."""
+        self._signal_all(signal.SIGCONT)
+
     def _signal_all(self, number: signal.Signals) -> None:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         for pid in (self.pid, *map(int, children)):

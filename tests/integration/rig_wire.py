@@ -298,6 +298,11 @@ class Agent:
         self._thread.join()
         self._loop.close()
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """For those who build on it: everything below `take` runs here."""
+        return self._loop
+
     # what tests call
 
     def via(self, transport: str) -> str:
