@@ -192,6 +192,7 @@ class Roles:
             self._tell(EventName.MEMBER_NOT_DRAINED, Severity.WARNING, fields)
         if retires and self._activity is not None:
             self._activity.retired(report.member)
+            self._drains.forget(report.member)
             self._losses = self._losses.record(report.member, self._survivors(), now)
             self._keep()
 

@@ -62,6 +62,10 @@ class DrainWatch:
         for member, cause in causes.items():
             self.members[member] = Draining(cause, now, unknown_calls=True)
 
+    def forget(self, member: int) -> None:
+        """It drains no longer."""
+        self.members.pop(member, None)
+
     def look(
         self, causes: Mapping[int, Cause], left: Callable[[int], int], now: float
     ) -> list[Drained]:
