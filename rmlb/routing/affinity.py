@@ -100,7 +100,7 @@ def _holding(entry: Remembered, request: Message) -> int:
     """The member of a transaction; an ACK goes to the one whose answer it acknowledges."""
     if request.method == b"ACK" and entry.final_by:
         return entry.final_by
-    return entry.newest.member
+    return entry.current.member
 
 
 def header_keys(request: Message, table: RoutingTable) -> list[int]:
@@ -128,7 +128,8 @@ def _named(inquiry: Inquiry, table: RoutingTable, memory: Memory) -> Iterator[tu
     binding = memory.bindings.find(inquiry.key)
 
     if binding is not None and binding.callees and request.to_tag in binding.callees:
-        yield Step.BINDING, binding.callees[request.to_tag]  # one of two that answered
+        member, since = binding.callees[request.to_tag]  # one of two that answered
+        yield Step.BINDING, _holder(member, since, inquiry.key, table)
 
     if inquiry.mark is not None:
         mark = inquiry.mark
@@ -170,14 +171,12 @@ def _by_algorithm(inquiry: Inquiry, moment: Moment) -> Member | None:
             table.affinity_key,
         )
         return None if chosen is None else table.members[chosen]
-    taking = table.taking
-    if table.active is not None:
-        taking = tuple(m for m in taking if m.id == table.active)
     value = _hash_input(inquiry, table)
     if request.method == b"CANCEL":  # room and turn are no matter any more
-        chosen = rendezvous(value, ((m.id, m.weight) for m in taking), table.affinity_key)
+        taking = ((m.id, m.weight) for m in table.taking)
+        chosen = rendezvous(value, taking, table.affinity_key)
         return None if chosen is None else table.members[chosen]
-    return choose_new(value, inquiry.key, taking, moment)
+    return choose_new(value, inquiry.key, table.taking, moment)
 
 
 def choose_new(

@@ -40,6 +40,9 @@ SILENCE_S = 0.4
 """A member that answers nothing for so long while requests go out is reported (DESIGN 5: out of
 service within 1 s: 0.4 s of silence, then two confirming probes)."""
 
+_LAST_WORD_S = 1.0
+"""So long before timer C forgets a request, the caller hears of its end."""
+
 _T2 = 4.0
 """The longest interval between repetitions of a non-INVITE (RFC 3261 17.1.2.2)."""
 
@@ -102,7 +105,7 @@ def early_dialog(inquiry: Inquiry, moment: Moment) -> Choice | None:
 def _cancelled(entry: Remembered, request: Request, moment: Moment) -> Verdict | None:
     """The caller's CANCEL: its INVITE is never sent again."""
     entry.cancel = (request.message.data, request.origin)
-    member = moment.table.members.get(entry.newest.member)
+    member = moment.table.members.get(entry.current.member)
     if entry.final and not entry.answer:
         return None
     if not entry.answer and member is not None and member.reachable:
@@ -147,11 +150,14 @@ def _provisional(
     entry: Remembered, attempt: Attempt, message: Message, moment: Moment
 ) -> Verdict | None:
     attempt.provisional = True
+    attempt.rings = attempt.rings or message.status > 100
     if message.to_tag and len(attempt.tags) < MAX_TAGS:
         attempt.tags.add(message.to_tag)
+    if entry.final or entry.newest.rings:
+        for owed in entry.attempts:
+            if owed.cancel_owed and owed.provisional and owed.alive:
+                _cancel(entry, owed, moment)
     if attempt.abandoned or entry.answer:
-        if attempt.cancel_owed:
-            _cancel(entry, attempt, moment)
         return Absorb(Kind.RESPONSE, Reason.ABANDONED)
     moment.memory.pending.provisional(entry, message.status, moment.now)
     return None
@@ -190,13 +196,18 @@ def _failed(
         return _held(entry, attempt, message, moment)
     if message.status == 482 and len(entry.attempts) > 1 and entry.method == b"INVITE":
         # 8.2.2.2: both members proxied to one user agent, which still has the first request
-        if not any(a.alive for a in entry.attempts):
+        verdict = _held(entry, attempt, message, moment)
+        hope = next((a for a in reversed(entry.attempts) if a.alive), None)
+        if hope is None:
             _answer(entry, 500, moment)
-        return _held(entry, attempt, message, moment)
+        else:
+            hope.abandoned = hope.cancel_owed = hope.cancelled = False
+        return verdict
     if entry.best is not None and _rank(entry.best.status) < _rank(failure.status):
         _answer_best(entry, moment)
         return _held(entry, attempt, message, moment)
     moment.memory.pending.answered(entry, failure.status, moment.now, by=attempt.member)
+    _cancel_rest(entry, moment)
     return None
 
 
@@ -205,7 +216,8 @@ def _held(entry: Remembered, attempt: Attempt, message: Message, moment: Moment)
     attempt.abandoned = True
     _acknowledge(entry, attempt, message, moment)
     if not entry.final:
-        moment.memory.timers.put(entry.begun + moment.table.deadline_s, Task.DEADLINE, entry.key)
+        since = attempt.sent_at if message.status == 482 else entry.begun
+        moment.memory.timers.put(since + moment.table.deadline_s, Task.DEADLINE, entry.key)
     return Absorb(Kind.RESPONSE, Reason.RETRIED)
 
 
@@ -318,11 +330,8 @@ def _resend(entry: Remembered, moment: Moment) -> bool:
         if not before.provisional and not before.final:
             moment.memory.loads.gave_up(before.member)
         moment.memory.loads.sent(member.id, moment.now, initial=True)
-    if before.alive and entry.method == b"INVITE":
-        if before.provisional:
-            _cancel(entry, before, moment)
-        else:
-            before.cancel_owed = True
+    # Not cancelled yet: if this one is merged (8.2.2.2), the one before is the only hope.
+    before.cancel_owed = before.alive and entry.method == b"INVITE"
     key = affinity_hash(moment.table.affinity_key, request.message.call_id)
     binding = moment.memory.bindings.find(key)
     if binding is not None and entry.initial and binding.transaction == entry.key:
@@ -341,8 +350,6 @@ def _next_candidate(entry: Remembered, request: Request, moment: Moment) -> Memb
     key = affinity_hash(moment.table.affinity_key, request.message.call_id)
     if entry.initial:
         taking = tuple(m for m in moment.table.taking if m.id not in asked)
-        if moment.table.active is not None:
-            taking = tuple(m for m in taking if m.id == moment.table.active)
         return choose_new(key, key, taking, moment)
     inquiry = Inquiry(
         request=request.message,
@@ -360,12 +367,7 @@ def _attend(entry: Remembered, due: Due, moment: Moment) -> None:
     """One appointment."""
     attempt = entry.attempt_of(due.member)
     if due.task is Task.DEADLINE:
-        ringing = any(a.alive and a.provisional and not a.abandoned for a in entry.attempts)
-        if not entry.final and not ringing:
-            if entry.best is not None:
-                _answer_best(entry, moment)
-            else:
-                _answer(entry, 500, moment)
+        _at_deadline(entry, moment)
     elif attempt is None or attempt.final:
         return
     elif due.task is Task.REPEAT:
@@ -375,6 +377,25 @@ def _attend(entry: Remembered, due: Due, moment: Moment) -> None:
     elif attempt.cancelled:
         _send_cancel(entry, attempt, moment)
         moment.memory.timers.again(due, _T2)
+
+
+def _at_deadline(entry: Remembered, moment: Moment) -> None:
+    """The caller hears a failure now, unless its call rings where the answer can come from."""
+    if entry.final:
+        return
+    last = entry.expires - _LAST_WORD_S
+    current = entry.current
+    if moment.now < last and current.alive and current.provisional:
+        member = moment.table.members.get(current.member)
+        if current.by_vip or (member is not None and member.reachable):
+            if current is not entry.newest:  # nobody else will look after it
+                again = min(moment.now + moment.table.deadline_s, last)
+                moment.memory.timers.put(again, Task.DEADLINE, entry.key)
+            return
+    if entry.best is not None:
+        _answer_best(entry, moment)
+    else:
+        _answer(entry, 500, moment)
 
 
 # own messages
