@@ -50,6 +50,29 @@ def test_a_name_without_address(tmp_path: Path) -> None:
         balancer.assert_balanced()
 
 
+def test_a_name_that_gets_its_address_later(tmp_path: Path) -> None:
+    """A hosts file of its own, in a mount namespace: the member comes into service by itself."""
+    name = "rm1.test"
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 localhost\n")
+    with ExitStack() as stack:
+        caller = stack.enter_context(Agent("udp", free_port(), name="caller"))
+        member = stack.enter_context(Agent("udp", free_port(), name="member"))
+        balancer = Balancer(tmp_path, {1: f"udp:{name}:{member.port}"})
+        balancer.command = [
+            "unshare", "--map-root-user", "--mount", "--",
+            "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts),
+            *balancer.command,
+        ]  # fmt: skip
+        balancer.start(ready=False)
+        stack.enter_context(balancer)
+        wait_until("said", lambda: f"no address for {name}" in balancer.stderr)
+        hosts.write_text(f"127.0.0.1 localhost {name}\n")
+        balancer.wait_health(1, "in service")
+        whole_call(caller, member, (HOST, balancer.port), "udp")
+        balancer.assert_balanced()
+
+
 def test_all_names_without_address(tmp_path: Path) -> None:
     """The balancer runs all the same, and says what is the matter."""
     with ExitStack() as stack:
