@@ -40,8 +40,8 @@ class Binding:
     look_at: int = 0
     counted: bool = False
     """It is one of its member's calls."""
-    callees: dict[bytes, int] | None = None
-    """Callee tag -> member, only where two members answered one INVITE."""
+    callees: dict[bytes, tuple[int, int]] | None = None
+    """Callee tag -> member and loss number, only where two members answered one INVITE."""
     transaction: int = 0
     """Key of the remembered request that made it."""
 
@@ -117,15 +117,23 @@ class Bindings:
             binding.expires = max(binding.expires, now + self.limits.timer_c_s)
 
     def answered(
-        self, key: int, binding: Binding, now: float, *, member: int, tag: bytes, fork: bool = False
+        self,
+        key: int,
+        binding: Binding,
+        now: float,
+        *,
+        member: int,
+        tag: bytes,
+        fork: bool = False,
+        loss: int = 0,
     ) -> None:
-        """A 2xx to the INVITE came from `member`, with this callee tag.
+        """A 2xx to the INVITE came from `member`, with this callee tag, at that loss number.
 
-        `fork`: from a member that the balancer had given up; its dialog is its own, whatever the
-        loss log says.
+        `fork`: from a member that the balancer had given up; its dialog is its own, whatever was
+        lost before.
         """
         if fork or (binding.phase is Phase.LIVE and binding.member != member):
-            binding.callees = {**(binding.callees or {}), tag: member}
+            binding.callees = {**(binding.callees or {}), tag: (member, loss)}
         if fork and binding.phase is Phase.TRYING:
             binding.phase = Phase.LIVE
             self._count(binding)

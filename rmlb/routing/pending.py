@@ -34,11 +34,15 @@ class Attempt:
     to: Destination | None = None
     provisional: bool = False
     """A 1xx came: the member has it, and may be sent a CANCEL (9.1)."""
+    rings: bool = False
+    """A 1xx above 100 came: whoever is to answer has it."""
+    by_vip: bool = False
+    """Its answers come to the virtual IP, past the member, and so they will when that is lost."""
     final: int = 0
     abandoned: bool = False
-    """Another member was asked after it."""
+    """Another member was asked after it, or its failure was swallowed."""
     cancel_owed: bool = False
-    """Our CANCEL leaves with its first 1xx."""
+    """Our CANCEL leaves with its first 1xx, once the member asked after it has found somebody."""
     cancelled: bool = False
     """Our CANCEL has left."""
     tags: set[bytes] = field(default_factory=set)
@@ -88,6 +92,14 @@ class Remembered:
     @property
     def newest(self) -> Attempt:
         return self.attempts[-1]
+
+    @property
+    def current(self) -> Attempt:
+        """The attempt that the caller waits for; not the newest one where that was merged."""
+        for attempt in reversed(self.attempts):
+            if not attempt.abandoned:
+                return attempt
+        return self.newest
 
     def attempt_of(self, member: int) -> Attempt | None:
         for attempt in self.attempts:

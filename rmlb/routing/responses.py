@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from rmlb.routing import failover
 from rmlb.routing.affinity import Moment
 from rmlb.routing.forwarding import without_vias
@@ -84,7 +86,7 @@ def _onward(
             return verdict
     elif entry is not None and entry.answer and message.cseq_method == b"CANCEL":
         return Drop(Kind.RESPONSE, Reason.LATE_FINAL)
-    _learn(message, branch, entry, attempt, moment)
+    _learn(message, branch, entry, attempt, moment, past=kind is Kind.MEMBER_RESPONSE)
     return Forward(kind, data, to, status=message.status, answered_by=branch.member)
 
 
@@ -158,13 +160,17 @@ def _to_member(
     if via.host not in table.vips:
         return Drop(Kind.OTHER, Reason.FOREIGN_RESPONSE)
     received = canonical_host(via.received) if via.received else ""
-    member = _signer(message, via, received, moment)
+    ours = _ours_after(message, via, table)
+    member = _signer(message, via, received, ours, moment)
     if member is None:
         return Drop(Kind.MEMBER_RESPONSE, Reason.NO_SUCH_MEMBER)
-    if member.lost:
-        past = _past_member(message, popped or via, via, moment)
-        if past is not None:
-            return past
+    if ours is not None:
+        if member.lost:
+            return _past_member(message, popped or via, ours, moment)
+        entry = moment.memory.pending.find(ours.branch.key)
+        attempt = entry.attempt_of(member.id) if entry is not None else None
+        if attempt is not None:
+            attempt.by_vip = True
     if table.member_at(origin.host, origin.port) is member:
         return Drop(Kind.MEMBER_RESPONSE, Reason.BACK_TO_SENDER)
     transport = _TRANSPORTS.get(via.transport, Transport.UDP)
@@ -184,23 +190,34 @@ def _to_member(
     return Forward(Kind.MEMBER_RESPONSE, data, to, status=message.status)
 
 
-def _past_member(message: Message, first: Via, via: Via, moment: Moment) -> Verdict | None:
-    """The response sent on past a lost member's Via; None if the next Via is not ours."""
-    table = moment.table
+class _Ours(NamedTuple):
+    """Our Via right below a member's, verified."""
+
+    via: Via
+    branch: Branch
+    below: Via
+    way: ReturnPath
+
+
+def _ours_after(message: Message, via: Via, table: RoutingTable) -> _Ours | None:
+    """None if the next Via is not ours, or nothing is below it."""
     ours = via_after(message, via)
     branch = read_branch(ours.branch) if ours is not None else None
     below = via_after(message, ours) if ours is not None else None
     if ours is None or branch is None or below is None:
         return None
     way = verify_response(table.keys, message, ours, below)
-    if way is None:
-        return None
-    to = _return_address(below, way, table)
+    return None if way is None else _Ours(ours, branch, below, way)
+
+
+def _past_member(message: Message, first: Via, ours: _Ours, moment: Moment) -> Verdict:
+    """The response sent on past a lost member's Via."""
+    to = _return_address(ours.below, ours.way, moment.table)
     if isinstance(to, Reason):
         return Drop(Kind.MEMBER_RESPONSE, to)
-    if _is_us(to, table):
+    if _is_us(to, moment.table):
         return Drop(Kind.MEMBER_RESPONSE, Reason.TO_OURSELVES)
-    return _onward(message, first, ours, branch, to, Kind.MEMBER_RESPONSE, moment)
+    return _onward(message, first, ours.via, ours.branch, to, Kind.MEMBER_RESPONSE, moment)
 
 
 def _ports_of(via: Via, transport: Transport) -> list[int]:
@@ -211,8 +228,12 @@ def _ports_of(via: Via, transport: Transport) -> list[int]:
     return ports
 
 
-def _signer(message: Message, via: Via, host: str, moment: Moment) -> Member | None:
-    """The member that made this Via: by `host`, what was received, else by the binding."""
+def _signer(
+    message: Message, via: Via, host: str, ours: _Ours | None, moment: Moment
+) -> Member | None:
+    """The member that made this Via: by `host`, what was received; else the one to which our
+    Via below says that we sent it; else by the binding.
+    """
     table = moment.table
     if host:
         found = table.members_on(host)
@@ -223,6 +244,8 @@ def _signer(message: Message, via: Via, host: str, moment: Moment) -> Member | N
                     return member
         elif found:
             return found[0]
+    if ours is not None and ours.branch.member in table.members:
+        return table.members[ours.branch.member]
     key = affinity_hash(table.affinity_key, message.call_id)
     binding = moment.memory.bindings.find(key)
     if binding is None:
@@ -237,8 +260,13 @@ def _learn(
     entry: Remembered | None,
     attempt: Attempt | None,
     moment: Moment,
+    *,
+    past: bool,
 ) -> None:
-    """What a verified response teaches of its dialog (SIP-RULES 3 and 6)."""
+    """What a verified response teaches of its dialog (SIP-RULES 3 and 6).
+
+    `past`: it came past its member, which is lost.
+    """
     table, memory, now = moment
     status, method, bindings = message.status, message.cseq_method, memory.bindings
     member = branch.member
@@ -258,9 +286,14 @@ def _learn(
         if entry is not None and entry.initial and binding.member == member:
             bindings.failed(key, binding, now)
     elif method == b"INVITE":
-        fork = attempt is not None and attempt.abandoned
-        answering = member or binding.member
-        bindings.answered(key, binding, now, member=answering, tag=message.to_tag, fork=fork)
+        answering, fork = binding.member, False
+        if member and not past:  # past a lost member, its dialog is the holder's at once
+            answering = member
+            fork = attempt is not None and (attempt.abandoned or binding.member != member)
+        bindings.answered(
+            key, binding, now, member=answering, tag=message.to_tag, fork=fork,
+            loss=table.losses.number,
+        )  # fmt: skip
     elif method == b"BYE":
         bindings.ended(key, binding, now)
     elif method in (b"SUBSCRIBE", b"REFER") and binding.phase.value in ("trying", "failed"):

@@ -237,6 +237,7 @@ class TestPastALostMember:
         (resent,) = [own for own in bench.router.take_outbox() if own.what == "resend"]
         assert resent.to.member == 3 - number
         bench.receive(answer(resent.data, 180, to_tag="other"), resent.to.host)
+        bench.router.take_outbox()
         bench.forwarded(answer(data, 200), MCP, 5070)
         assert [own.to.member for own in bench.router.take_outbox() if own.what == "cancel"] == [
             3 - number

@@ -184,6 +184,8 @@ def answer_to_a_cancel_of_our_own() -> Packet:
     sent = bench.forwarded(request())
     bench.forwarded(answer(sent.data, 180), RM[sent.to.member])
     bench.lose(sent.to.member)
+    (resent,) = bench.router.take_outbox()
+    bench.forwarded(answer(resent.data, 180), resent.to.host)
     cancel = next(own for own in bench.router.take_outbox() if own.what == "cancel")
     return Packet(bench, answer(cancel.data, 200), cancel.to.host)
 
