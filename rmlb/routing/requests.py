@@ -17,7 +17,7 @@ from rmlb.routing.replies import reply, unavailable
 from rmlb.routing.selection import Algorithm
 from rmlb.routing.table import RoutingTable
 from rmlb.routing.verdict import Absorb, Kind, Origin, Reason, Step, Verdict
-from rmlb.sip.address import Transport
+from rmlb.sip.address import Transport, is_loopback
 from rmlb.sip.message import Message
 
 _KNOWN_SCHEMES = (b"sip", b"sips", b"tel")
@@ -89,7 +89,7 @@ def _send_to_member(request: Request, moment: Moment) -> Verdict:
     member = choice.member
     if member is None:
         return _refused(request, choice, table)
-    if _is_from(request, member, table):
+    if _sender(request, table) is member:
         return reply(message, via, origin, table, 482, Reason.BACK_TO_SENDER)
     if is_loop(request, member.id, table):  # 16.3 (4)
         return reply(message, via, origin, table, 482, Reason.LOOP)
@@ -132,7 +132,7 @@ def _send_outward(request: Request, table: RoutingTable) -> Verdict:
         status = _STATUS[forward]
         return reply(message, via, origin, table, status, forward, kind=Kind.OUTWARD)
     member = table.member_at(forward.to.host, forward.to.port)
-    if member is not None and _is_from(request, member, table):
+    if member is not None and _sender(request, table) is member:
         return reply(message, via, origin, table, 482, Reason.BACK_TO_SENDER, kind=Kind.OUTWARD)
     return forward
 
@@ -155,7 +155,7 @@ def _is_outward(request: Request, table: RoutingTable) -> bool:
         request.mark is not None
         and request.mark.outward
         and request.marked
-        and bool(table.members_on(request.origin.host))
+        and _is_from_a_member(request, table)
     )
 
 
@@ -170,22 +170,36 @@ def _asks_to_relay(request: Request, table: RoutingTable) -> bool:
         return False
     if following.host in table.vips and following.param(DATANODES) is not None:
         return False
-    if table.members_on(request.origin.host) or table.members_on(following.host):
+    if table.members_on(following.host) and not _is_shared(following.host, table):
         return False  # a member's own host: it may record itself with another port
+    if _is_from_a_member(request, table):
+        return False
     return request.popped or (request.message.is_initial and following.lr)
 
 
-def _is_from(request: Request, member: Member, table: RoutingTable) -> bool:
-    """The request came from that member: by its source, or by its Via from its host."""
+def _is_from_a_member(request: Request, table: RoutingTable) -> bool:
+    """The source address is a member's; where others share its host, the port has to be, too."""
+    host = request.origin.host
+    if _is_shared(host, table):
+        return _sender(request, table) is not None
+    return bool(table.members_on(host))
+
+
+def _is_shared(host: str, table: RoutingTable) -> bool:
+    """Callers and members may have that address alike: the VIP's, or loopback."""
+    return host in table.vips or is_loopback(host)
+
+
+def _sender(request: Request, table: RoutingTable) -> Member | None:
+    """The member that sent the request: by its source, or by its Via from its host."""
     origin, via = request.origin, request.via
     sender = table.member_at(origin.host, origin.port)
     if sender is not None:
-        return sender.id == member.id
-    if member not in table.members_on(origin.host):
-        return False
+        return sender
     port = via.port or origin.transport.default_port
-    named_itself = via.host == origin.host or via.host in table.vips
-    return named_itself and any(a.host == origin.host and a.port == port for a in member.addresses)
+    if via.host == origin.host or via.host in table.vips:
+        return table.member_at(origin.host, port)
+    return None
 
 
 def _remember(

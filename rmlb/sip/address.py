@@ -54,6 +54,12 @@ def is_unicast(host: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
+def is_loopback(host: str) -> bool:
+    """True for an address of this machine alone: 127.0.0.0/8, ::1."""
+    return is_ip_literal(host) and ip_address(host).is_loopback
+
+
+@lru_cache(maxsize=4096)
 def is_ip_literal(host: str) -> bool:
     """True for an IPv4 or (unbracketed) IPv6 address, False for a name."""
     try:
