@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from rmlb.routing.bindings import Binding, BindingLimits, Bindings
+from rmlb.routing.bindings import Binding, BindingLimits, Bindings, Phase
 from rmlb.routing.incoming import DATANODES
 from rmlb.routing.keys import affinity_hash
 from rmlb.routing.mark import Mark
@@ -74,8 +74,11 @@ class Inquiry:
 def choose(inquiry: Inquiry, moment: Moment) -> Choice:
     """Run the steps. A step that names an unknown, disabled or lost member is passed over."""
     request, table = inquiry.request, moment.table
+    early = _early_dialog(inquiry, moment)
+    if early is not None:
+        return early
     if inquiry.transaction is not None:
-        member = table.members.get(_holding(inquiry.transaction, request))
+        member = table.members.get(_holding(inquiry.transaction))
         if member is not None and member.reachable:
             return Choice(member, Step.TRANSACTION)
     for step, member_id in _named(inquiry, table, moment.memory):
@@ -88,19 +91,74 @@ def choose(inquiry: Inquiry, moment: Moment) -> Choice:
             continue
         if _is_passive(member, table):
             continue
-        return Choice(member, step)
+        return _within_limits(Choice(member, step), inquiry, moment)
     member = _by_algorithm(inquiry, moment)
     if member is not None:
-        return Choice(member, Step.ALGORITHM)
+        return _within_limits(Choice(member, Step.ALGORITHM), inquiry, moment)
     full = request.is_initial and bool(table.taking)
     return Choice(None, Step.ALGORITHM, Reason.OVERLOAD if full else Reason.NO_MEMBER)
 
 
-def _holding(entry: Remembered, request: Message) -> int:
-    """The member of a transaction; an ACK goes to the one whose answer it acknowledges."""
-    if request.method == b"ACK" and entry.final_by:
-        return entry.final_by
-    return entry.current.member
+def is_limited(inquiry: Inquiry, choice: Choice, table: RoutingTable) -> bool:
+    """The request counts for the limits of its member ([overload]).
+
+    Of those inside a dialog, where nothing but the To tag vouches for it (SIP-RULES 5).
+    """
+    return inquiry.request.is_initial or not _is_vouched(inquiry, choice.step, table)
+
+
+def loss_of(entry: Remembered, moment: Moment) -> int:
+    """The loss number that the transaction began with: retransmissions are equal to the octet."""
+    binding = moment.memory.bindings.find(entry.call)
+    if binding is None or binding.transaction != entry.key:
+        return moment.table.losses.number
+    return binding.loss
+
+
+def _within_limits(choice: Choice, inquiry: Inquiry, moment: Moment) -> Choice:
+    """Refused for load is what comes with a To tag that nothing else vouches for."""
+    request, (table, memory, now) = inquiry.request, moment
+    if (
+        not request.to_tag
+        or request.method in (b"ACK", b"CANCEL")
+        or inquiry.transaction is not None
+        or _is_vouched(inquiry, choice.step, table)
+        or choice.member is None
+        or memory.loads.has_room(choice.member.id, now)
+    ):
+        return choice
+    return Choice(None, choice.step, Reason.OVERLOAD)
+
+
+def _is_vouched(inquiry: Inquiry, step: Step, table: RoutingTable) -> bool:
+    """Mark, binding or trusted datanodes say that it belongs to a dialog of that member."""
+    if step in (Step.TRANSACTION, Step.MARK, Step.BINDING):
+        return True
+    return step is not Step.ALGORITHM and table.trusts(inquiry.source)
+
+
+def _early_dialog(inquiry: Inquiry, moment: Moment) -> Choice | None:
+    """PRACK, UPDATE ... inside an early dialog go to the attempt that made it, or get 481."""
+    request, (table, memory, _) = inquiry.request, moment
+    if not request.to_tag or request.method in (b"ACK", b"CANCEL"):
+        return None
+    binding = memory.bindings.find(inquiry.key)
+    if binding is None or binding.phase is not Phase.TRYING:
+        return None
+    entry = memory.pending.find(binding.transaction)
+    for attempt in entry.attempts if entry is not None else ():
+        if request.to_tag in attempt.tags:
+            member = table.members.get(attempt.member)
+            if member is not None and member.reachable and attempt.alive:
+                return Choice(member, Step.TRANSACTION)
+            if attempt.abandoned:
+                return Choice(None, Step.TRANSACTION, Reason.EARLY_DIALOG_GONE)
+    return None
+
+
+def _holding(entry: Remembered) -> int:
+    """The member of a transaction: the one that answered it, or that was asked last."""
+    return entry.final_by or entry.newest.member
 
 
 def header_keys(request: Message, table: RoutingTable) -> list[int]:
@@ -128,8 +186,8 @@ def _named(inquiry: Inquiry, table: RoutingTable, memory: Memory) -> Iterator[tu
     binding = memory.bindings.find(inquiry.key)
 
     if binding is not None and binding.callees and request.to_tag in binding.callees:
-        member, since = binding.callees[request.to_tag]  # one of two that answered
-        yield Step.BINDING, _holder(member, since, inquiry.key, table)
+        member, loss = binding.callees[request.to_tag]  # one of two that answered
+        yield Step.BINDING, _holder(member, loss, inquiry.key, table)
 
     if inquiry.mark is not None:
         mark = inquiry.mark
@@ -173,14 +231,18 @@ def _by_algorithm(inquiry: Inquiry, moment: Moment) -> Member | None:
         return None if chosen is None else table.members[chosen]
     value = _hash_input(inquiry, table)
     if request.method == b"CANCEL":  # room and turn are no matter any more
-        taking = ((m.id, m.weight) for m in table.taking)
-        chosen = rendezvous(value, taking, table.affinity_key)
+        chosen = rendezvous(value, ((m.id, m.weight) for m in table.taking), table.affinity_key)
         return None if chosen is None else table.members[chosen]
     return choose_new(value, inquiry.key, table.taking, moment)
 
 
 def choose_new(
-    value: int, key: int, candidates: tuple[Member, ...], moment: Moment
+    value: int,
+    key: int,
+    candidates: tuple[Member, ...],
+    moment: Moment,
+    *,
+    at_any_load: bool = False,
 ) -> Member | None:
     """The member for a new call among candidates that have room, by the algorithm.
 
@@ -188,7 +250,7 @@ def choose_new(
     no new call while another can take it.
     """
     table, memory = moment.table, moment.memory
-    roomy = tuple(m for m in candidates if memory.loads.has_room(m.id, moment.now))
+    roomy = tuple(m for m in candidates if at_any_load or memory.loads.has_room(m.id, moment.now))
     roomy = tuple(m for m in roomy if m.health is Health.IN_SERVICE) or roomy
     if table.algorithm is Algorithm.ROUND_ROBIN:
         chosen = round_robin(memory.turn, roomy)

@@ -41,7 +41,7 @@ class Binding:
     counted: bool = False
     """It is one of its member's calls."""
     callees: dict[bytes, tuple[int, int]] | None = None
-    """Callee tag -> member and loss number, only where two members answered one INVITE."""
+    """Callee tag -> member and its loss number, where a member answered that was given up."""
     transaction: int = 0
     """Key of the remembered request that made it."""
 
@@ -123,34 +123,33 @@ class Bindings:
         now: float,
         *,
         member: int,
+        loss: int,
         tag: bytes,
         fork: bool = False,
-        loss: int = 0,
     ) -> None:
         """A 2xx to the INVITE came from `member`, with this callee tag, at that loss number.
 
-        `fork`: from a member that the balancer had given up; its dialog is its own, whatever was
-        lost before.
+        `fork`: from a member that the balancer had given up; its dialog is its own, whatever mark
+        and loss log say.
         """
-        if fork or (binding.phase is Phase.LIVE and binding.member != member):
+        if binding.phase is Phase.ENDED:
+            return
+        second = binding.phase is Phase.LIVE and binding.member != member
+        if fork or second:
             binding.callees = {**(binding.callees or {}), tag: (member, loss)}
-        if fork and binding.phase is Phase.TRYING:
-            binding.phase = Phase.LIVE
-            self._count(binding)
-        elif binding.phase is Phase.LIVE and binding.member != member:
-            pass
-        elif binding.phase is not Phase.ENDED:
+        if not second:
+            if fork:
+                binding.loss = loss
+            self._uncount(binding)
             binding.member = member
             binding.phase = Phase.LIVE
-            if not binding.counted:
-                self._count(binding)
-        if binding.phase is not Phase.ENDED:
-            self._expire_at(key, binding, now, now + self.limits.ttl_s)
+            self._count(binding)
+        self._expire_at(key, binding, now, now + self.limits.ttl_s)
 
     def resumed(self, key: int, binding: Binding, now: float) -> None:
         """An answer to a re-INVITE made this binding: its call was evicted, and is counted here."""
         self.ended_unknown(binding.member)
-        self.answered(key, binding, now, member=binding.member, tag=b"")
+        self.answered(key, binding, now, member=binding.member, loss=binding.loss, tag=b"")
 
     def moved(self, binding: Binding, member: int, loss: int) -> None:
         """Its request went to another member, and its call with it."""

@@ -38,7 +38,7 @@ class Load:
     """One member."""
 
     waiting: int = 0
-    """Initial requests without any answer."""
+    """Requests without any answer that count for the limits."""
     tokens: float | None = None
     filled_at: float = 0.0
     asked_at: float | None = None
@@ -74,12 +74,15 @@ class Loads:
             return False
         return not (limits.requests_waiting and load.waiting >= limits.requests_waiting)
 
-    def sent(self, member: int, now: float, *, initial: bool) -> None:
-        """A request was sent to the member for the first time."""
+    def sent(self, member: int, now: float, *, limited: bool) -> None:
+        """A request was sent to the member for the first time.
+
+        `limited`: it counts for the limits, and waits until `first_answer` or `gave_up`.
+        """
         load = self._of[member]
         if load.asked_at is None:
             load.asked_at = now
-        if initial:
+        if limited:
             load.waiting += 1
             if self.limits.calls_per_second:
                 self._fill(load, now)
@@ -92,9 +95,9 @@ class Loads:
         load.patience = 1
 
     def first_answer(self, member: int, took_s: float) -> None:
-        """An initial request got its first answer."""
+        """A request that was waiting got its first answer."""
         load = self._of[member]
-        load.waiting = max(0, load.waiting - 1)
+        load.waiting -= 1
         if not self.limits.adaptive:
             return
         best = load.best_s = took_s if load.best_s is None else min(load.best_s * 1.001, took_s)
@@ -104,10 +107,9 @@ class Loads:
             most = self.limits.requests_waiting or float("inf")
             load.limit = min(load.limit + 1.0 / load.limit, most)
 
-    def gave_up(self, member: int) -> None:
-        """An initial request will get no answer there any more."""
-        load = self._of[member]
-        load.waiting = max(0, load.waiting - 1)
+    def gave_up(self, member: int, requests: int = 1) -> None:
+        """No answer of the member to so many requests is awaited any more."""
+        self._of[member].waiting -= requests
 
     def unanswered_for(self, member: int, now: float) -> float:
         """Seconds since the oldest request that the member's silence began with; 0 if none."""

@@ -7,8 +7,9 @@ member that dies had not answered is sent to another one from here. Bounded by o
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from dataclasses import dataclass, field
+from enum import Enum
 
 from rmlb.routing.expiry import ExpiryBuckets
 from rmlb.routing.verdict import Destination, Origin
@@ -19,6 +20,17 @@ COMPLETED_S = 32.0
 
 MAX_TAGS = 8
 """Early dialogs remembered per attempt: a member that forks wider is its own affair."""
+
+
+class OwnCancel(Enum):
+    """How far our own CANCEL of an attempt has come."""
+
+    NONE = "none"
+    OWED = "owed"
+    """It leaves with its first 1xx (9.1), once the member asked after it has found somebody."""
+    SENT = "sent"
+    """It is repeated until it is answered."""
+    ANSWERED = "answered"
 
 
 @dataclass(slots=True)
@@ -32,6 +44,8 @@ class Attempt:
     sent: bytes = b""
     """The octets sent, kept for what we sent again ourselves; the first try is rendered anew."""
     to: Destination | None = None
+    waiting: bool = False
+    """Its member's load counts it as a request without any answer."""
     provisional: bool = False
     """A 1xx came: the member has it, and may be sent a CANCEL (9.1)."""
     rings: bool = False
@@ -40,11 +54,8 @@ class Attempt:
     """Its answers come to the virtual IP, past the member, and so they will when that is lost."""
     final: int = 0
     abandoned: bool = False
-    """Another member was asked after it, or its failure was swallowed."""
-    cancel_owed: bool = False
-    """Our CANCEL leaves with its first 1xx, once the member asked after it has found somebody."""
-    cancelled: bool = False
-    """Our CANCEL has left."""
+    """Another member was asked after it."""
+    cancel: OwnCancel = OwnCancel.NONE
     tags: set[bytes] = field(default_factory=set)
     """To tags of its 1xx: early dialogs."""
 
@@ -56,9 +67,10 @@ class Attempt:
 
 @dataclass(slots=True)
 class Failure:
-    """A failure answer that was swallowed because another member was asked."""
+    """A failure answer of a member, without the Vias down to ours; its status is as received."""
 
     status: int
+    member: int
     to: Destination
     data: bytes
 
@@ -68,14 +80,19 @@ class Remembered:
     """One transaction."""
 
     key: int
+    call: int
+    """Affinity hash of its Call-ID."""
     method: bytes
     initial: bool
     data: bytes
-    """The request as received; empty once it is answered and only its outcome counts."""
+    """The request as received; empty once nothing is left to do for it but to remember."""
     origin: Origin
     begun: float
     expires: float
     attempts: list[Attempt]
+    """Oldest first; no member is asked twice."""
+    octets: int = 0
+    """What it is counted with."""
     look_at: int = 0
     final: int = 0
     """Status of the final answer that went to the caller, 0 while there is none."""
@@ -83,8 +100,10 @@ class Remembered:
     """The member whose answer that was; 0: ours."""
     answer: bytes = b""
     """Our own final answer, for retransmissions of the request."""
+    quiet: bool = False
+    """The caller has seen a 1xx to its INVITE, so it retransmits no more (17.1.1.2)."""
     ringing: bool = False
-    """The caller has seen a 1xx other than 100, so it retransmits no more."""
+    """That was another than 100: one with a To tag."""
     cancel: tuple[bytes, Origin] | None = None
     """The caller's CANCEL: this request is never sent again."""
     best: Failure | None = None
@@ -94,12 +113,13 @@ class Remembered:
         return self.attempts[-1]
 
     @property
-    def current(self) -> Attempt:
-        """The attempt that the caller waits for; not the newest one where that was merged."""
-        for attempt in reversed(self.attempts):
-            if not attempt.abandoned:
-                return attempt
-        return self.newest
+    def begun_elsewhere(self) -> bool:
+        """Its newest attempt is one that we made ourselves."""
+        return len(self.attempts) > 1
+
+    def answered_by_another(self, attempt: Attempt) -> bool:
+        """The caller has its final answer, and not from this attempt."""
+        return bool(self.final) and self.final_by != attempt.member
 
     def attempt_of(self, member: int) -> Attempt | None:
         for attempt in self.attempts:
@@ -126,10 +146,10 @@ class PendingRequests:
         self.unanswered = 0
         """Entries without their final answer."""
         self.octets = 0
-        """Of the requests kept."""
+        """Of all that is kept of messages."""
         self._entries: OrderedDict[int, Remembered] = OrderedDict()
         self._expiry = ExpiryBuckets()
-        self._given_up: list[Remembered] = []
+        self._given_up: Counter[int] = Counter()
         self._with: defaultdict[int, dict[int, None]] = defaultdict(dict)
 
     def __len__(self) -> int:
@@ -147,24 +167,29 @@ class PendingRequests:
         self,
         key: int,
         *,
+        call: int,
         method: bytes,
         initial: bool,
         data: bytes,
         origin: Origin,
-        member: int,
-        over: Transport,
+        attempt: Attempt,
         now: float,
     ) -> Remembered:
         """A request goes to its first member."""
-        self._make_room(len(data))
-        lifetime = self.limits.timer_c_s if method == b"INVITE" else COMPLETED_S
-        attempts = [Attempt(member, now, over)]
-        entry = Remembered(key, method, initial, data, origin, now, now + lifetime, attempts)
+        limits = self.limits
+        while self._entries and (
+            len(self._entries) >= limits.max_requests or self.octets + len(data) > limits.max_octets
+        ):
+            self._evict()
+        lifetime = limits.timer_c_s if method == b"INVITE" else COMPLETED_S
+        expires = now + lifetime
+        entry = Remembered(key, call, method, initial, data, origin, now, expires, [attempt])
         self._entries[key] = entry
-        self._with[member][key] = None
+        self._with[attempt.member][key] = None
         self.unanswered += 1
         self.octets += len(data)
-        entry.look_at = self._expiry.put(key, entry.expires)
+        entry.octets = len(data)
+        entry.look_at = self._expiry.put(key, expires)
         return entry
 
     def add_attempt(self, entry: Remembered, attempt: Attempt) -> None:
@@ -173,9 +198,23 @@ class PendingRequests:
         entry.newest.abandoned = True
         entry.attempts.append(attempt)
         self._with[attempt.member][entry.key] = None
+        self.weigh(entry)
+
+    def revive(self, entry: Remembered, attempt: Attempt) -> None:
+        """An abandoned attempt is the newest again: those after it have come to nothing."""
+        self._with[entry.newest.member].pop(entry.key, None)
+        entry.newest.abandoned = True
+        entry.attempts.remove(attempt)
+        entry.attempts.append(attempt)
+        attempt.abandoned = False
+        attempt.cancel = OwnCancel.NONE
+        self._with[attempt.member][entry.key] = None
 
     def provisional(self, entry: Remembered, status: int, now: float) -> None:
         """A 1xx passed to the caller: timer C starts anew for other than 100 (16.7 step 2)."""
+        if entry.final:
+            return
+        entry.quiet = entry.method == b"INVITE"
         if status > 100:
             entry.ringing = True
             if entry.method == b"INVITE":
@@ -191,12 +230,31 @@ class PendingRequests:
         entry.look_at = self._expiry.put(entry.key, entry.expires)
         self.unanswered -= 1
         self._with[entry.newest.member].pop(entry.key, None)
-        if len(entry.attempts) == 1:
-            self.octets -= len(entry.data)
-            entry.data = b""
+        if by and not entry.begun_elsewhere:
+            entry.data = b""  # else CANCEL and ACK for other attempts are made of it
+        entry.cancel = entry.best = None
+        self.weigh(entry)
 
-    def expire(self, now: float) -> list[Remembered]:
-        """Forget what is due; returns those forgotten since, also when full, without an answer."""
+    def weigh(self, entry: Remembered) -> None:
+        """More or less is kept of it than before: others make room."""
+        kept = len(entry.data) + len(entry.answer)
+        kept += len(entry.best.data) if entry.best is not None else 0
+        kept += len(entry.cancel[0]) if entry.cancel is not None else 0
+        for attempt in entry.attempts:
+            kept += len(attempt.sent) + sum(map(len, attempt.tags))
+        self.octets += kept - entry.octets
+        entry.octets = kept
+        if self.octets > self.limits.max_octets:
+            self._entries.move_to_end(entry.key)
+            while self.octets > self.limits.max_octets and len(self._entries) > 1:
+                self._evict()
+
+    def expire(self, now: float) -> Counter[int]:
+        """Forget what is due.
+
+        Returns, by member, how many were forgotten since, also when full, while they waited there
+        for any answer.
+        """
         for key, second in self._expiry.due(now):
             entry = self._entries.get(key)
             if entry is None or entry.look_at != second:
@@ -205,21 +263,17 @@ class PendingRequests:
                 self._forget(entry)
             else:
                 entry.look_at = self._expiry.put(key, entry.expires)
-        given_up, self._given_up = self._given_up, []
+        given_up, self._given_up = self._given_up, Counter()
         return given_up
 
-    def _make_room(self, octets: int) -> None:
-        limits = self.limits
-        while self._entries and (
-            len(self._entries) >= limits.max_requests or self.octets + octets > limits.max_octets
-        ):
-            self._forget(next(iter(self._entries.values())))
-            self.evicted += 1
+    def _evict(self) -> None:
+        self._forget(next(iter(self._entries.values())))
+        self.evicted += 1
 
     def _forget(self, entry: Remembered) -> None:
         del self._entries[entry.key]
-        self.octets -= len(entry.data)
+        self.octets -= entry.octets
+        self._given_up.update(a.member for a in entry.attempts if a.waiting)
         if not entry.final:
             self.unanswered -= 1
             self._with[entry.newest.member].pop(entry.key, None)
-            self._given_up.append(entry)

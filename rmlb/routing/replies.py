@@ -5,8 +5,8 @@ from __future__ import annotations
 from rmlb.routing.signature import make_to_tag
 from rmlb.routing.table import RoutingTable
 from rmlb.routing.verdict import Destination, Drop, Kind, Origin, Reason, Reply
-from rmlb.sip.message import Message, SipError
-from rmlb.sip.response import build_response, refusal
+from rmlb.sip.message import Message, SipError, scan_again
+from rmlb.sip.response import REASONS, apply_edits, build_response, refusal
 from rmlb.sip.via import Via, top_via
 
 RETRY_AFTER_S = 2
@@ -72,3 +72,19 @@ def reply_address(via: Via, origin: Origin) -> Destination:
     else:
         port = via.port or origin.transport.default_port
     return Destination(origin.transport, origin.host, port, origin.listener, origin.channel)
+
+
+def seen_outside(data: bytes, member: int, table: RoutingTable) -> tuple[int, bytes]:
+    """A member's response as the caller sees it, its status first.
+
+    A 503 is 500 while another member takes calls (16.7 step 6), without the Retry-After that
+    would park the whole VIP.
+    """
+    message = scan_again(data)
+    status = message.status
+    if status != 503 or not any(m.id != member for m in table.taking):
+        return status, data
+    line = b"SIP/2.0 500 %b" % REASONS[500]
+    parked = message.fields_named(b"retry-after")
+    edits = [(0, message.start_line_end, line), *((f.start, f.end + 2, b"") for f in parked)]
+    return 500, apply_edits(data, 0, len(data), edits)

@@ -7,12 +7,20 @@ member (A) or outward along a dialog of ours (D).
 from __future__ import annotations
 
 from rmlb.routing import failover, signature
-from rmlb.routing.affinity import Choice, Inquiry, Moment, choose, header_keys
+from rmlb.routing.affinity import (
+    Choice,
+    Inquiry,
+    Moment,
+    choose,
+    header_keys,
+    is_limited,
+    loss_of,
+)
 from rmlb.routing.delivery import DIALOG_METHODS, is_loop, outward, to_member
 from rmlb.routing.incoming import DATANODES, Request, read_request
 from rmlb.routing.keys import affinity_hash
 from rmlb.routing.member import Member
-from rmlb.routing.pending import Remembered
+from rmlb.routing.pending import Attempt
 from rmlb.routing.replies import reply, unavailable
 from rmlb.routing.selection import Algorithm
 from rmlb.routing.table import RoutingTable
@@ -72,7 +80,7 @@ def _send_to_member(request: Request, moment: Moment) -> Verdict:
     key = transaction.number
     entry = memory.pending.find(key)
     if entry is not None:
-        request.loss = _loss_of(entry, message, moment)
+        request.loss = loss_of(entry, moment)
         repeated = failover.repeated_request(entry, request, moment)
         if repeated is not None:
             return repeated
@@ -84,8 +92,7 @@ def _send_to_member(request: Request, moment: Moment) -> Verdict:
         next_route=request.next_route,
         transaction=entry,
     )
-    early = failover.early_dialog(inquiry, moment)
-    choice = early or choose(inquiry, moment)
+    choice = choose(inquiry, moment)
     member = choice.member
     if member is None:
         return _refused(request, choice, table)
@@ -102,15 +109,6 @@ def _send_to_member(request: Request, moment: Moment) -> Verdict:
         forward.initial = False  # a retransmission
     _remember(inquiry, choice, member, key, request, forward.to.transport, moment)
     return forward
-
-
-def _loss_of(entry: Remembered, message: Message, moment: Moment) -> int:
-    """The loss number that the transaction began with: retransmissions are equal to the octet."""
-    table, memory, _ = moment
-    binding = memory.bindings.find(affinity_hash(table.affinity_key, message.call_id))
-    if binding is None or binding.transaction != entry.key:
-        return table.losses.number
-    return binding.loss
 
 
 def _refused(request: Request, choice: Choice, table: RoutingTable) -> Verdict:
@@ -218,17 +216,18 @@ def _remember(
     binding = bindings.find(inquiry.key)
     begins = message.is_initial and message.method in DIALOG_METHODS
     if message.method not in (b"ACK", b"CANCEL") and inquiry.transaction is None:
+        limited = is_limited(inquiry, choice, table)
         memory.pending.remember(
             key,
+            call=inquiry.key,
             method=message.method,
             initial=message.is_initial,
             data=message.data,
             origin=request.origin,
-            member=member.id,
-            over=over,
+            attempt=Attempt(member.id, now, over, waiting=limited),
             now=now,
         )
-        memory.loads.sent(member.id, now, initial=message.is_initial)
+        memory.loads.sent(member.id, now, limited=limited)
     if not begins or inquiry.transaction is not None:
         if binding is not None:
             if choice.step in _REHOMING and binding.member != member.id and not binding.callees:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rmlb.routing import failover
+from rmlb.routing import failover, own
 from rmlb.routing.affinity import Moment
 from rmlb.routing.forwarding import without_vias
 from rmlb.routing.keys import affinity_hash
 from rmlb.routing.member import Member
 from rmlb.routing.pending import Attempt, Failure, Remembered
+from rmlb.routing.replies import seen_outside
 from rmlb.routing.signature import Branch, ReturnPath, read_branch, verify_response
 from rmlb.routing.table import RoutingTable
 from rmlb.routing.verdict import (
@@ -24,7 +25,7 @@ from rmlb.routing.verdict import (
 )
 from rmlb.sip.address import Transport, is_ip_literal, is_unicast
 from rmlb.sip.message import Message
-from rmlb.sip.response import REASONS, apply_edits
+from rmlb.sip.response import apply_edits
 from rmlb.sip.uri import canonical_host
 from rmlb.sip.via import Via, top_via, via_after
 
@@ -50,8 +51,9 @@ def route_response(message: Message, origin: Origin, moment: Moment) -> Verdict:
         return Drop(Kind.RESPONSE, Reason.UNVERIFIED_RESPONSE)
     if below is None:
         entry = memory.pending.find(branch.key)
+        memory.loads.heard(branch.member)
         if entry is not None and message.cseq_method == b"CANCEL":
-            failover.cancel_answered(entry, branch.member)
+            own.cancel_answered(entry, branch.member)
         return Absorb(Kind.RESPONSE, Reason.OWN_REQUEST)
     to = _return_address(below, way, table)
     if isinstance(to, Reason):
@@ -75,35 +77,19 @@ def _onward(
     """Back by Via without those from `first` to `ours`, unless the request's memory objects."""
     table, memory = moment.table, moment.memory
     entry = memory.pending.find(branch.key)
-    status = _status_outside(message, branch, table)
-    edits = _status_edits(message, status) + _length_edits(message, to)
-    data = without_vias(message, first, ours, edits)
+    data = without_vias(message, first, ours, _length_edits(message, to))
     attempt = entry.attempt_of(branch.member) if entry is not None else None
     if entry is not None and attempt is not None and message.cseq_method == entry.method:
-        failure = Failure(status, to, data)
+        failure = Failure(message.status, branch.member, to, data)
         verdict = failover.judge_response(entry, attempt, message, failure, moment)
         if verdict is not None:
             return verdict
     elif entry is not None and entry.answer and message.cseq_method == b"CANCEL":
         return Drop(Kind.RESPONSE, Reason.LATE_FINAL)
     _learn(message, branch, entry, attempt, moment, past=kind is Kind.MEMBER_RESPONSE)
+    if message.status == 503 and branch.member:
+        _, data = seen_outside(data, branch.member, table)
     return Forward(kind, data, to, status=message.status, answered_by=branch.member)
-
-
-def _status_outside(message: Message, branch: Branch, table: RoutingTable) -> int:
-    """A member's 503 is 500 for the caller while another member takes calls (16.7 step 6)."""
-    if message.status == 503 and branch.member and any(m.id != branch.member for m in table.taking):
-        return 500
-    return message.status
-
-
-def _status_edits(message: Message, status: int) -> list[tuple[int, int, bytes]]:
-    """Another status line, without the Retry-After that would park the whole VIP."""
-    if status == message.status:
-        return []
-    line = b"SIP/2.0 %d %b" % (status, REASONS[status])
-    parked = message.fields_named(b"retry-after")
-    return [(0, message.start_line_end, line), *((f.start, f.end + 2, b"") for f in parked)]
 
 
 def _length_edits(message: Message, to: Destination) -> list[tuple[int, int, bytes]]:
@@ -286,14 +272,20 @@ def _learn(
         if entry is not None and entry.initial and binding.member == member:
             bindings.failed(key, binding, now)
     elif method == b"INVITE":
-        answering, fork = binding.member, False
+        answering, given_up = binding.member, False
         if member and not past:  # past a lost member, its dialog is the holder's at once
+            holder = table.losses.holder(binding.member, binding.loss, key, table.affinity_key)
             answering = member
-            fork = attempt is not None and (attempt.abandoned or binding.member != member)
+            given_up = attempt is not None and (attempt.abandoned or holder != member)
         bindings.answered(
-            key, binding, now, member=answering, tag=message.to_tag, fork=fork,
+            key,
+            binding,
+            now,
+            member=answering,
             loss=table.losses.number,
-        )  # fmt: skip
+            tag=message.to_tag,
+            fork=given_up and entry is not None and entry.initial,
+        )
     elif method == b"BYE":
         bindings.ended(key, binding, now)
     elif method in (b"SUBSCRIBE", b"REFER") and binding.phase.value in ("trying", "failed"):

@@ -6,7 +6,7 @@ Requests are handled in requests.py, responses in responses.py. Knows no sockets
 
 from __future__ import annotations
 
-from rmlb.routing import failover
+from rmlb.routing import resending
 from rmlb.routing.affinity import Memory, Moment
 from rmlb.routing.counters import Counters
 from rmlb.routing.replies import refuse
@@ -42,24 +42,28 @@ class Router:
     def publish(self, table: RoutingTable, now: float) -> None:
         """The next message is routed by this snapshot.
 
-        What was remembered for a member that it says is out goes elsewhere, into the outbox.
+        What was remembered for a member that it says is out, or does not know any more, goes
+        elsewhere, into the outbox.
         """
         before, self.table = self.table, table
-        for member in table.members.values():
-            known = before.members.get(member.id)
-            if known is not None and known.reachable and not member.reachable:
-                failover.member_out(member.id, self._moment(now))
+        moment = self._moment(now)
+        for known in before.members.values():
+            member = table.members.get(known.id)
+            if known.reachable and (member is None or not member.reachable):
+                resending.member_out(known.id, moment)
+        if {m.id for m in table.taking} - {m.id for m in before.taking}:
+            resending.member_back(moment)
 
     def look(self, now: float) -> None:
         """Repetitions, deadlines and silent members; some twenty times a second."""
-        failover.look(self._moment(now))
+        resending.look(self._moment(now))
 
     def spared(self, member_id: int, now: float) -> None:
         """A suspect member answered a probe after all.
 
         What a broken connection to it may have lost is repeated, and its silence forgiven.
         """
-        failover.send_again(member_id, self._moment(now))
+        resending.send_again(member_id, self._moment(now))
         self.memory.loads.forgive_silence(member_id)
 
     def take_outbox(self) -> list[Own]:
@@ -100,9 +104,8 @@ class Router:
     def expire(self, now: float) -> None:
         """Forget what is due; to be called about once a second."""
         self.memory.bindings.expire(now)
-        for entry in self.memory.pending.expire(now):
-            if entry.initial and not entry.newest.provisional:
-                self.memory.loads.gave_up(entry.newest.member)
+        for member, requests in self.memory.pending.expire(now).items():
+            self.memory.loads.gave_up(member, requests)
 
     def _route(self, data: bytes, origin: Origin, now: float) -> Verdict:
         if self.table.is_own_endpoint(origin.host, origin.port):

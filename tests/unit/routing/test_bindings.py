@@ -30,7 +30,7 @@ class Clocked:
     def answer(self, key: int = 1, member: int = 1) -> None:
         binding = self.table.find(key)
         assert binding is not None
-        self.table.answered(key, binding, self.now, member=member, tag=b"t")
+        self.table.answered(key, binding, self.now, member=member, loss=0, tag=b"t")
 
     def end(self, key: int = 1) -> None:
         binding = self.table.find(key)
@@ -313,7 +313,9 @@ class Calls(RuleBasedStateMachine):
         table = self.clocked.table
         binding = table.find(key)
         if binding is not None:
-            table.answered(key, binding, self.clocked.now, member=member, tag=b"x", fork=fork)
+            table.answered(
+                key, binding, self.clocked.now, member=member, loss=0, tag=b"x", fork=fork
+            )
 
     @rule(member=members)
     def ended_unknown(self, member: int) -> None:

@@ -1,0 +1,237 @@
+"""When a member fails, its remembered requests go to another one (SIP-RULES 5). Pure.
+
+A member that goes out of service, stays silent while suspect, or loses a connection; and what is
+repeated or answered at its time. The attempt given up is *abandoned*: it is cancelled, and
+failover.py judges what still comes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rmlb.routing import own, signature
+from rmlb.routing.affinity import Inquiry, Moment, choose, choose_new, header_keys
+from rmlb.routing.delivery import to_member
+from rmlb.routing.incoming import Request, read_request
+from rmlb.routing.member import Health, Member
+from rmlb.routing.pending import Attempt, OwnCancel, Remembered
+from rmlb.routing.replies import RETRY_AFTER_S
+from rmlb.routing.timers import GIVE_UP_S, T1, Due, Task
+from rmlb.routing.verdict import Hint, Own, Reason, Report, Step
+from rmlb.sip.address import Transport
+from rmlb.sip.message import scan_again
+
+SILENCE_S = 0.4
+"""A member that answers nothing for so long while requests go out is reported (DESIGN 5: out of
+service within 1 s: 0.4 s of silence, then two confirming probes)."""
+
+_LAST_WORD_S = 1.0
+"""So long before timer C forgets a request, the caller hears of its end."""
+
+_T2 = 4.0
+"""The longest interval between repetitions of a non-INVITE (RFC 3261 17.1.2.2)."""
+
+_NO_DIALOG = (Reason.MEMBER_LOST, Reason.EARLY_DIALOG_GONE)
+"""Why a request is sent to nobody else: its dialog is gone, 481."""
+
+
+def member_out(member_id: int, moment: Moment) -> None:
+    """The member is out of service: everything remembered for it goes elsewhere."""
+    moment.memory.loads.forget_silence(member_id)
+    for entry in _waiting_for(member_id, moment):
+        if entry.cancel is not None:
+            own.answer_cancelled(entry, moment)
+        elif entry.method == b"INVITE" or not entry.newest.provisional:
+            refusal = send_elsewhere(entry, moment)
+            if refusal is not None:
+                _without_heir(entry, refusal, moment)
+
+
+def member_back(moment: Moment) -> None:
+    """A member takes calls again: what rings with a member that is out may go there."""
+    for member in moment.table.members.values():
+        if not member.reachable:
+            for entry in _waiting_for(member.id, moment):
+                if entry.method == b"INVITE":
+                    send_elsewhere(entry, moment)
+
+
+def send_again(member_id: int, moment: Moment) -> None:
+    """A connection to the member broke, but the member lives: what it may have lost is repeated.
+
+    The same octets under the same branch, so that the member takes them for retransmissions.
+    """
+    for entry in _waiting_for(member_id, moment):
+        newest = entry.newest
+        sent = None if newest.provisional else own.as_sent(entry, newest, moment)
+        if sent is None or not sent[0].transport.is_stream:
+            continue
+        if entry.cancel is not None:
+            own.answer_cancelled(entry, moment)
+        else:
+            moment.memory.outbox.append(Own("resend", *sent))
+
+
+def look(moment: Moment) -> None:
+    """To be called some twenty times a second: repetitions, deadlines, silence."""
+    for due in moment.memory.timers.due(moment.now):
+        entry = moment.memory.pending.find(due.key)
+        if entry is not None:
+            _attend(entry, due, moment)
+    for member in moment.table.members.values():
+        silent = moment.memory.loads.unanswered_for(member.id, moment.now)
+        if silent >= SILENCE_S * moment.memory.loads.of(member.id).patience and member.reachable:
+            moment.memory.reports.append(Report(member.id, Hint.UNANSWERED, silent))
+        if member.health is Health.SUSPECT:
+            _retry_silent(member.id, moment)
+
+
+def send_elsewhere(entry: Remembered, moment: Moment) -> Reason | None:
+    """Send a request to the next candidate, once per member. The reason if it was not sent."""
+    table, memory = moment.table, moment.memory
+    if entry.final or entry.cancel is not None:
+        return Reason.CANCELLED
+    if entry.initial and (
+        (entry.ringing and not table.after_provisional)
+        or all(entry.attempt_of(m.id) is not None for m in table.taking)
+    ):
+        return Reason.NO_MEMBER
+    request = read_request(scan_again(entry.data), entry.origin, table)
+    member = _next_candidate(entry, request, moment)
+    if isinstance(member, Reason):
+        return member
+    transaction = signature.transaction(
+        table.keys, request.message, request.via, memory.pending.find
+    )
+    forward = to_member(request, member, transaction, Step.TRANSACTION, table)
+    if isinstance(forward, Reason):
+        return forward
+    before = entry.newest
+    limited = entry.initial or before.waiting
+    own.stop_waiting(before, moment)
+    attempt = Attempt(
+        member.id,
+        moment.now,
+        forward.to.transport,
+        sent=forward.data,
+        to=forward.to,
+        waiting=limited,
+    )
+    memory.pending.add_attempt(entry, attempt)
+    memory.loads.sent(member.id, moment.now, limited=limited)
+    if entry.method == b"INVITE" and before.alive and before.cancel is OwnCancel.NONE:
+        # not sent yet: if this one is merged (8.2.2.2), the one before is the only hope
+        before.cancel = OwnCancel.OWED
+    if entry.initial:
+        _move_binding(entry, member, request, moment)
+    memory.outbox.append(Own("resend", forward.to, forward.data))
+    if forward.to.transport is Transport.UDP and (
+        entry.quiet or entry.origin.transport.is_stream
+    ):  # the caller retransmits no more (17.1.1.2), so we do
+        memory.timers.repeat(Task.REPEAT, entry.key, member.id, moment.now)
+    return None
+
+
+def _waiting_for(member_id: int, moment: Moment) -> Iterator[Remembered]:
+    """What waits for the member, less what is forgotten meanwhile to make room for others."""
+    pending = moment.memory.pending
+    for entry in pending.waiting_for(member_id):
+        if pending.find(entry.key) is entry:
+            yield entry
+
+
+def _retry_silent(member_id: int, moment: Moment) -> None:
+    """Initial INVITEs without any response while their member is suspect.
+
+    Requests inside a dialog have nobody else to go to while their member is not lost.
+    """
+    for entry in _waiting_for(member_id, moment):
+        newest = entry.newest
+        if (
+            entry.method == b"INVITE"
+            and entry.initial
+            and not newest.provisional
+            and moment.now - newest.sent_at >= T1
+        ):
+            send_elsewhere(entry, moment)
+
+
+def _without_heir(entry: Remembered, refusal: Reason, moment: Moment) -> None:
+    """Nobody can take it. What rings may still be answered when its member comes back."""
+    if entry.best is not None:
+        own.answer_best(entry, moment)
+    elif refusal in _NO_DIALOG:
+        own.answer(entry, 481, moment)
+    elif not entry.newest.provisional:
+        own.answer(entry, 503, moment, ((b"Retry-After", b"%d" % RETRY_AFTER_S),))
+
+
+def _next_candidate(entry: Remembered, request: Request, moment: Moment) -> Member | Reason:
+    """Who is asked next: for an initial request whoever may take new calls and was not asked.
+
+    One that was accepted once is not refused for load when its member is lost.
+    """
+    table = moment.table
+    if entry.initial:
+        left = tuple(m for m in table.taking if entry.attempt_of(m.id) is None)
+        member = choose_new(entry.call, entry.call, left, moment)
+        asked = table.members.get(entry.newest.member)
+        if member is None and left and (asked is None or not asked.reachable):
+            member = choose_new(entry.call, entry.call, left, moment, at_any_load=True)
+        return member or Reason.OVERLOAD
+    inquiry = Inquiry(
+        request=request.message,
+        source=entry.origin.host,
+        key=entry.call,
+        mark=request.mark,
+        next_route=request.next_route,
+        transaction=None,
+    )
+    choice = choose(inquiry, moment)
+    if choice.member is None:
+        return choice.refusal or Reason.NO_MEMBER
+    return choice.member if entry.attempt_of(choice.member.id) is None else Reason.NO_MEMBER
+
+
+def _move_binding(entry: Remembered, member: Member, request: Request, moment: Moment) -> None:
+    """Its Call-ID and its configured headers are that member's from now on."""
+    table, bindings = moment.table, moment.memory.bindings
+    binding = bindings.find(entry.call)
+    if binding is None or binding.transaction != entry.key:
+        return
+    bindings.moved(binding, member.id, table.losses.number)
+    for key in header_keys(request.message, table):
+        bindings.bind_header(key, member.id, table.losses.number, moment.now)
+
+
+def _attend(entry: Remembered, due: Due, moment: Moment) -> None:
+    """One appointment."""
+    memory = moment.memory
+    attempt = entry.attempt_of(due.member)
+    if due.task is Task.DEADLINE:
+        _at_deadline(entry, moment)
+    elif attempt is None or attempt.final:
+        return
+    elif due.task is Task.REPEAT:
+        given_up = entry.final or entry.cancel is not None or attempt.abandoned
+        if not given_up and not attempt.provisional and attempt.to is not None:
+            memory.outbox.append(Own("resend", attempt.to, attempt.sent))
+            memory.timers.again(due, GIVE_UP_S if entry.method == b"INVITE" else _T2)
+    elif attempt.cancel is OwnCancel.SENT:
+        own.send_cancel(entry, attempt, moment)
+        memory.timers.again(due, _T2)
+
+
+def _at_deadline(entry: Remembered, moment: Moment) -> None:
+    """The caller hears a failure now, unless its call rings where the answer can come from."""
+    if entry.final:
+        return
+    newest = entry.newest
+    last = entry.expires - _LAST_WORD_S
+    if moment.now < last and newest.alive and newest.provisional:
+        member = moment.table.members.get(newest.member)
+        if newest.by_vip or (member is not None and member.reachable):
+            again = min(moment.now + moment.table.deadline_s, last)
+            moment.memory.timers.put(again, Task.DEADLINE, entry.key)
+            return
+    own.last_word(entry, moment)
