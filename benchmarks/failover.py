@@ -1,6 +1,6 @@
 """What failing members cost, measured: detection times, lost calls, flapping, overload answers.
 
-    python benchmarks/failover.py [detection] [flapping] [overload]
+    python benchmarks/failover.py [detection] [flapping] [overload] [merge]
 
 Runs the rig of the integration tests (real balancer, real sipp) and writes
 `benchmarks/results/failover.json` and `failover.md`. Some twelve minutes in all; nothing else
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import inspect
 import json
 import os
 import platform
@@ -29,6 +30,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "integration"))
 
 import rig  # noqa: E402 - found by the line above
+import rig_merge  # noqa: E402
 from rig import Balancer, Process, Sipp  # noqa: E402
 
 RATE = 300
@@ -175,6 +177,29 @@ def overload() -> list[dict[str, Any]]:
         ]
 
 
+def merge() -> list[dict[str, Any]]:
+    """Two Kamailio members before one server that refuses merged requests (RFC 3261 8.2.2.2).
+
+    One member is killed, all its processes at once, in the middle of 800 calls at 80 calls/s
+    that ring for 1.5 s (frozen: 3 s, and it goes on 0.3 s after it went out of service); every
+    third call is ended by the server where its BYE comes to the VIP. `retry.deadline` is 4 s.
+    """
+    rows = []
+    for name, variant in rig_merge.VARIANTS.items():
+        for frozen in (False, True):
+            if frozen and name not in ("own", "vip-sent-by"):
+                continue
+            say(f"merge: {variant.name}{', frozen' * frozen}")
+            with tempfile.TemporaryDirectory() as folder:
+                options = {"ring_s": 3.0, "thaws_after_s": 0.3} if frozen else {}
+                outcome = rig_merge.kill_while_calls_ring(
+                    Path(folder), variant, calls=800, rate=80, **options
+                )
+                fault = "SIGSTOP, SIGCONT" if frozen else "SIGKILL"
+                rows.append({"fault": fault, **rig_merge.row(outcome)})
+    return rows
+
+
 def refusal_times(port: int, rate: int, seconds: float) -> list[float]:
     """Milliseconds from INVITE to 503, of a caller of its own."""
     found: list[float] = []
@@ -246,7 +271,7 @@ def page(results: dict[str, Any]) -> str:
         if name == "environment":
             continue
         flat = [flatten(row) for row in rows]
-        lines += ["", f"## {name}", "", CASES[name].__doc__ or "", ""]
+        lines += ["", f"## {name}", "", inspect.getdoc(CASES[name]) or "", ""]
         lines += ["| " + " | ".join(flat[0]) + " |", "|" + " --- |" * len(flat[0])]
         lines += ["| " + " | ".join(str(v) for v in row.values()) + " |" for row in flat]
     return "\n".join(lines) + "\n"
@@ -266,6 +291,7 @@ CASES: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "detection": detection,
     "flapping": flapping,
     "overload": overload,
+    "merge": merge,
 }
 
 

@@ -39,6 +39,18 @@ class Variant:
     """Every so many calls are ended by the server; 0: none."""
 
 
+VARIANTS = {
+    "vip-sent-by": Variant("sign with the VIP; answers to the sent-by", True, True, server_ends=3),
+    "vip-bare": Variant(
+        "sign with the VIP; answers to the sent-by, without received", True, True, stamps=False,
+        server_ends=3,
+    ),
+    "vip-received": Variant("sign with the VIP; answers to received (18.2.2)", True),
+    "own": Variant("sign with their own address", False),
+    "unchecked": Variant("sign with their own address; no merge check", False, merges=False),
+}  # fmt: skip
+
+
 @dataclass
 class Fate:
     """One call, from both ends."""
@@ -53,7 +65,7 @@ class Fate:
 ONE_MEMBER = "through one member"
 MOVED = "answered, then re-homed"
 FORK = "answered by the survivor as well"
-PAST = "482 held, answered past the dead member"
+PAST = "482 held, then answered by the first attempt"
 REFUSED = "482, then 500"
 
 
@@ -194,6 +206,7 @@ def row(outcome: Outcome) -> dict[str, object]:
         "calls": len(outcome.fates),
         "ringing at the dead member": outcome.ringing,
         **{name: classes[name] for name in known},
+        "requests sent again": outcome.resent,
         "failed otherwise": sum(n for name, n in classes.items() if name not in known),
         "slowest_s": round(outcome.longest_s, 2),
     }
