@@ -12,7 +12,7 @@ from rmlb.routing.affinity import Moment
 from rmlb.routing.incoming import Request
 from rmlb.routing.pending import MAX_TAGS, Attempt, Failure, OwnCancel, Remembered
 from rmlb.routing.replies import reply, reply_address
-from rmlb.routing.resending import send_elsewhere
+from rmlb.routing.resending import send_elsewhere, without_heir
 from rmlb.routing.timers import T1, Task
 from rmlb.routing.verdict import Absorb, Drop, Hint, Kind, Reason, Reply, Report, Verdict
 from rmlb.sip.message import Message
@@ -49,10 +49,10 @@ def repeated_request(entry: Remembered, request: Request, moment: Moment) -> Ver
         return None
     # Its member is out, and there was nobody else then: is there now?
     entry.origin = origin
-    sent = send_elsewhere(entry, moment) is None
-    if sent or (entry.initial and entry.method == b"INVITE"):
-        return Absorb(Kind.TO_MEMBER, Reason.REPEATED)
-    return None
+    refusal = send_elsewhere(entry, moment)
+    if refusal is not None:
+        without_heir(entry, refusal, moment)
+    return Absorb(Kind.TO_MEMBER, Reason.REPEATED)
 
 
 def _cancelled(entry: Remembered, request: Request, moment: Moment) -> Verdict | None:

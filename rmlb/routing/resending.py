@@ -44,7 +44,7 @@ def member_out(member_id: int, moment: Moment) -> None:
         elif entry.method == b"INVITE" or not entry.newest.provisional:
             refusal = send_elsewhere(entry, moment)
             if refusal is not None:
-                _without_heir(entry, refusal, moment)
+                without_heir(entry, refusal, moment)
 
 
 def member_back(moment: Moment) -> None:
@@ -132,6 +132,16 @@ def send_elsewhere(entry: Remembered, moment: Moment) -> Reason | None:
     return None
 
 
+def without_heir(entry: Remembered, refusal: Reason, moment: Moment) -> None:
+    """Nobody can take it. What rings may still be answered when its member comes back."""
+    if entry.best is not None:
+        own.answer_best(entry, moment)
+    elif refusal in _NO_DIALOG:
+        own.answer(entry, 481, moment)
+    elif not entry.newest.provisional:
+        own.answer(entry, 503, moment, ((b"Retry-After", b"%d" % RETRY_AFTER_S),))
+
+
 def _waiting_for(member_id: int, moment: Moment) -> Iterator[Remembered]:
     """What waits for the member, less what is forgotten meanwhile to make room for others."""
     pending = moment.memory.pending
@@ -154,16 +164,6 @@ def _retry_silent(member_id: int, moment: Moment) -> None:
             and moment.now - newest.sent_at >= T1
         ):
             send_elsewhere(entry, moment)
-
-
-def _without_heir(entry: Remembered, refusal: Reason, moment: Moment) -> None:
-    """Nobody can take it. What rings may still be answered when its member comes back."""
-    if entry.best is not None:
-        own.answer_best(entry, moment)
-    elif refusal in _NO_DIALOG:
-        own.answer(entry, 481, moment)
-    elif not entry.newest.provisional:
-        own.answer(entry, 503, moment, ((b"Retry-After", b"%d" % RETRY_AFTER_S),))
 
 
 def _next_candidate(entry: Remembered, request: Request, moment: Moment) -> Member | Reason:
@@ -216,10 +216,11 @@ def _attend(entry: Remembered, due: Due, moment: Moment) -> None:
         given_up = entry.final or entry.cancel is not None or attempt.abandoned
         if not given_up and not attempt.provisional and attempt.to is not None:
             memory.outbox.append(Own("resend", attempt.to, attempt.sent))
-            memory.timers.again(due, GIVE_UP_S if entry.method == b"INVITE" else _T2)
+            longest_s = GIVE_UP_S if entry.method == b"INVITE" else _T2
+            memory.timers.again(due, moment.now, longest_s)
     elif attempt.cancel is OwnCancel.SENT:
         own.send_cancel(entry, attempt, moment)
-        memory.timers.again(due, _T2)
+        memory.timers.again(due, moment.now, _T2)
 
 
 def _at_deadline(entry: Remembered, moment: Moment) -> None:

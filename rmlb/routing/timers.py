@@ -51,12 +51,17 @@ class Timers:
         """First after T1, then at doubling intervals until 64 T1 (17.1.1.2)."""
         self._push(Due(now + T1, self._next(), task, key, member, T1, now + GIVE_UP_S))
 
-    def again(self, due: Due, longest_s: float = GIVE_UP_S) -> None:
-        """The next repetition, twice as far away (17.1.1.2), until its time is over."""
+    def again(self, due: Due, now: float, longest_s: float = GIVE_UP_S) -> None:
+        """The next repetition, twice as far away (17.1.1.2), until its time is over.
+
+        After a pause of the process those that it missed are not made up for.
+        """
         interval = min(due.interval_s * 2, longest_s)
-        if due.at + interval < due.until:
-            again = due._replace(at=due.at + interval, number=self._next(), interval_s=interval)
-            self._push(again)
+        at = due.at + interval
+        if at <= now:
+            at = now + interval
+        if at < due.until:
+            self._push(due._replace(at=at, number=self._next(), interval_s=interval))
 
     def due(self, now: float) -> list[Due]:
         found = []
