@@ -275,6 +275,7 @@ def step(pair: Pair, at: str, secrets: list[str], dialogs: list[Dialog]) -> None
         pair.caller.hear("200")
         acknowledge(pair, ringing, 487)
     dialogs += [pair.complete(ringing, through) for ringing, through in to_be_answered]
+    dialogs += [pair.complete(pair.invite(name), through) for name in "ab" for through in "ab"]
     for dialog in dialogs:  # each through either balancer, from either side
         for through in "ab":
             for outward in (False, True):
