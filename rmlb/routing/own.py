@@ -9,9 +9,10 @@ from __future__ import annotations
 from rmlb.routing import signature
 from rmlb.routing.affinity import Moment, loss_of
 from rmlb.routing.delivery import own_request, to_line_of, to_member
-from rmlb.routing.incoming import read_request
+from rmlb.routing.incoming import Request, read_request
 from rmlb.routing.pending import Attempt, OwnCancel, Remembered
 from rmlb.routing.replies import reply, seen_outside
+from rmlb.routing.table import RoutingTable
 from rmlb.routing.timers import Task
 from rmlb.routing.verdict import Destination, Origin, Own, Reason, Reply, Step
 from rmlb.sip.address import Transport
@@ -19,6 +20,11 @@ from rmlb.sip.message import Message, scan_again
 from rmlb.sip.via import top_via
 
 Extra = tuple[tuple[bytes, bytes], ...]
+
+
+def request_of(entry: Remembered, table: RoutingTable) -> Request:
+    """The request as received, taken apart anew."""
+    return read_request(scan_again(entry.data), entry.origin, table)
 
 
 def as_sent(
@@ -31,7 +37,7 @@ def as_sent(
     member = table.members.get(attempt.member)
     if member is None or not entry.data:
         return None
-    request = read_request(scan_again(entry.data), entry.origin, table)
+    request = request_of(entry, table)
     request.loss = loss_of(entry, moment)
     transaction = signature.transaction(
         table.keys, request.message, request.via, moment.memory.pending.find

@@ -15,6 +15,10 @@ GIVE_UP_S = 64 * T1
 class Task(StrEnum):
     """What to do then."""
 
+    TAKE_OVER = "take over"
+    """Its member went out of service: another one is asked."""
+    SEND_AGAIN = "send again"
+    """A connection broke, by which it may have been lost."""
     REPEAT = "repeat"
     CANCEL = "cancel"
     DEADLINE = "deadline"
@@ -29,6 +33,7 @@ class Due(NamedTuple):
     key: int
     """The remembered request."""
     member: int
+    """The member that it concerns; 0: none in particular."""
     interval_s: float
     until: float
 
@@ -43,9 +48,9 @@ class Timers:
     def __len__(self) -> int:
         return len(self._heap)
 
-    def put(self, at: float, task: Task, key: int) -> None:
+    def put(self, at: float, task: Task, key: int, member: int = 0) -> None:
         """Once, at that time."""
-        self._push(Due(at, self._next(), task, key, 0, 0.0, 0.0))
+        self._push(Due(at, self._next(), task, key, member, 0.0, 0.0))
 
     def repeat(self, task: Task, key: int, member: int, now: float) -> None:
         """First after T1, then at doubling intervals until 64 T1 (17.1.1.2)."""
