@@ -6,8 +6,10 @@ It record-routes, passes calls on to a media server and marks everything it pass
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,27 +113,23 @@ class Kamailio(Process):
             ],
         )  # fmt: skip
 
-    def freeze_all(self) -> None:
-        """SIGSTOP to it and its children: alive and silent."""
-        self._signal_all(signal.SIGSTOP)
+    def kill(self) -> None:
+        """SIGKILL to it and its children: dead at once."""
+        if self.running:
+            for pid in (self.pid, *self._children()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        super().kill()
 
-    def kill_all(self) -> None:
-        """SIGKILL to it and its children."""
-        self._signal_all(signal.SIGKILL)
-        self.wait(10.0)
-
-    def resume_all(self) -> None:
-        """The end of `freeze_all`."""
-        self._signal_all(signal.SIGCONT)
-
-    def _signal_all(self, number: signal.Signals) -> None:
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        for pid in (self.pid, *map(int, children)):
-            os.kill(pid, number)
+    def _children(self) -> list[int]:
+        text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [int(pid) for pid in text.split()]
 
     def close(self) -> None:
-        """SIGTERM ends its children too."""
+        """SIGTERM, which ends its children too; how well it shuts down is not under test."""
         if self._child is not None and self.running:
-            self._signal_all(signal.SIGCONT)
             self._child.terminate()
-            self.wait(10.0)
+            try:
+                self._child.wait(5.0)
+            except subprocess.TimeoutExpired:
+                self.kill()

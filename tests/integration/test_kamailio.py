@@ -293,7 +293,7 @@ def test_a_call_that_rings_behind_a_dead_member(tmp_path: Path) -> None:
         dead = int(passed(first)[0])
         first.answer(response(first, 180, tag="m", contact=media.contact("udp")))
         caller.hear("180")
-        pair.kamailio[dead].freeze_all()
+        pair.kamailio[dead].kill()
         pair.balancer.wait_health(dead, "out of service")
         again = media.hear("INVITE")  # by the survivor: to the media server a merged request
         assert passed(again) == [str(3 - dead)]
