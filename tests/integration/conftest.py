@@ -12,6 +12,17 @@ import rig
 P = TypeVar("P", bound=rig.Process)
 
 
+LOAD = ("test_calls", "test_failover", "test_active_standby", "test_rotation", "test_merge")
+"""Modules that put some hundred calls a second through a balancer: one at a time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One test runner has the load tests, the other all the rest."""
+    for item in items:
+        if item.path.stem in LOAD:
+            item.add_marker(pytest.mark.xdist_group("load"))
+
+
 class Start(Protocol):
     def __call__(self, process: P) -> P: ...
 

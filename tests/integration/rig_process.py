@@ -17,8 +17,10 @@ from typing import Self
 
 HOST = "127.0.0.1"
 
-_PORTS = range(10_000, 32_000)
-"""Below the ephemeral ports (32768 on), which any client socket may get meanwhile."""
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_PORTS = range(10_000 + _WORKER % 2 * 11_000, 21_000 + _WORKER % 2 * 11_000)
+"""Below the ephemeral ports (32768 on), which any client socket may get meanwhile; half of them
+for each of two test runners."""
 
 _given: set[int] = set()
 
