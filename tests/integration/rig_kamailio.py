@@ -116,10 +116,14 @@ class Kamailio(Process):
     def kill(self) -> None:
         """SIGKILL to it and its children: dead at once."""
         if self.running:
-            for pid in (self.pid, *self._children()):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            self.send_signal(signal.SIGKILL)
         super().kill()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """To it and its children: frozen, it is silent; killed, nothing of it is left."""
+        for pid in (self.pid, *self._children()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _children(self) -> list[int]:
         text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()

@@ -159,13 +159,13 @@ def kill_while_calls_ring(
         time.sleep(calls / rate / 2)
         killed = time.monotonic()
         if thaws_after_s:
-            site.kamailio[1].freeze_all()
+            site.kamailio[1].freeze()
         else:
-            site.kamailio[1].kill_all()
+            site.kamailio[1].kill()
         site.balancer.wait_health(1, "out of service")
         if thaws_after_s:
             time.sleep(thaws_after_s)
-            site.kamailio[1].resume_all()
+            site.kamailio[1].resume()
         made = site.callers.finish(calls / rate / 2 + 60.0)
         site.balancer.assert_balanced()
         resent = int(site.balancer.metrics().total("rmlb_own_messages_total", what="resend"))
