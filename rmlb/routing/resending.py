@@ -7,6 +7,8 @@ failover.py judges what still comes of it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from rmlb.routing import own, signature
 from rmlb.routing.affinity import Inquiry, Moment, choose, choose_new, header_keys
 from rmlb.routing.delivery import to_member
@@ -38,24 +40,17 @@ _NO_DIALOG = (Reason.MEMBER_LOST, Reason.EARLY_DIALOG_GONE)
 """Why a request is sent to nobody else: its dialog is gone, 481."""
 
 
-def member_out(member_id: int, moment: Moment) -> None:
-    """The member is out of service: everything remembered for it goes elsewhere."""
-    moment.memory.loads.forget_silence(member_id)
-    _plan(Task.TAKE_OVER, member_id, moment)
-    _attend_due(moment)
-
-
-def member_back(moment: Moment) -> None:
-    """A member takes calls again: what rings with a member that is out may go there."""
-    for member in moment.table.members.values():
-        if not member.reachable:
-            _plan(Task.TAKE_OVER, member.id, moment)
+def take_over(members: Collection[int], moment: Moment) -> None:
+    """Everything remembered for these members, which are out of service, goes elsewhere."""
+    for member_id in members:
+        moment.memory.loads.forget_silence(member_id)
+    _plan(Task.TAKE_OVER, members, moment)
     _attend_due(moment)
 
 
 def send_again(member_id: int, moment: Moment) -> None:
     """A connection to the member broke, but the member lives: what it may have lost is repeated."""
-    _plan(Task.SEND_AGAIN, member_id, moment)
+    _plan(Task.SEND_AGAIN, (member_id,), moment)
     _attend_due(moment)
 
 
@@ -101,11 +96,12 @@ def without_heir(entry: Remembered, refusal: Reason, moment: Moment) -> None:
         own.answer(entry, 503, moment, ((b"Retry-After", b"%d" % RETRY_AFTER_S),))
 
 
-def _plan(task: Task, member_id: int, moment: Moment) -> None:
-    """Everything that waits for the member is seen to, so many at a time, oldest first."""
-    for place, entry in enumerate(moment.memory.pending.waiting_for(member_id)):
-        at = moment.now + place // AT_ONCE * PAUSE_S
-        moment.memory.timers.put(at, task, entry.key, member_id)
+def _plan(task: Task, members: Collection[int], moment: Moment) -> None:
+    """Everything that waits for these members is seen to, so many at a time, oldest first."""
+    pending = moment.memory.pending
+    waiting = ((entry.key, number) for number in members for entry in pending.waiting_for(number))
+    for place, (key, number) in enumerate(waiting):
+        moment.memory.timers.put(moment.now + place // AT_ONCE * PAUSE_S, task, key, number)
 
 
 def _retry_silent(member_id: int, moment: Moment) -> None:

@@ -46,13 +46,15 @@ class Router:
         elsewhere, into the outbox.
         """
         before, self.table = self.table, table
-        moment = self._moment(now)
-        for known in before.members.values():
-            member = table.members.get(known.id)
-            if known.reachable and (member is None or not member.reachable):
-                resending.member_out(known.id, moment)
+        out = {m.id for m in table.members.values() if not m.reachable}
+        failed = {
+            known.id
+            for known in before.members.values()
+            if known.reachable and (known.id in out or known.id not in table.members)
+        }
         if {m.id for m in table.taking} - {m.id for m in before.taking}:
-            resending.member_back(moment)
+            failed |= out  # what still rings with one of them may go to the one that is back
+        resending.take_over(failed, self._moment(now))
 
     def look(self, now: float) -> None:
         """Repetitions, deadlines and silent members; some twenty times a second."""
