@@ -10,7 +10,7 @@ from __future__ import annotations
 from rmlb.routing import own
 from rmlb.routing.affinity import Moment
 from rmlb.routing.incoming import Request
-from rmlb.routing.pending import MAX_TAGS, Attempt, Failure, OwnCancel, Remembered
+from rmlb.routing.pending import MAX_TAGS, Attempt, Failure, Remembered
 from rmlb.routing.replies import reply, reply_address
 from rmlb.routing.resending import send_elsewhere, without_heir
 from rmlb.routing.timers import T1, Task
@@ -134,8 +134,8 @@ def _late_failure(
     """
     attempt.final = message.status
     if not entry.final and not any(a.alive for a in entry.attempts):
-        asked_for = message.status == 487 and attempt.cancel is not OwnCancel.NONE
-        if not asked_for and _is_best(failure, entry):
+        no_news = message.status == 487 and attempt.was_cancelled
+        if not no_news and _is_best(failure, entry):
             attempt.abandoned = False
             moment.memory.pending.answered(entry, message.status, moment.now, by=attempt.member)
             return None
@@ -159,8 +159,9 @@ def _failed(
         return _swallowed(entry, attempt, message, moment)
     if message.status == 482 and entry.begun_elsewhere and entry.method == b"INVITE":
         return _merged(entry, attempt, message, moment)
-    if not _is_best(failure, entry):
-        own.answer_best(entry, moment)
+    no_news = message.status == 487 and attempt.was_cancelled
+    if no_news or not _is_best(failure, entry):
+        own.last_word(entry, moment)
         return _swallowed(entry, attempt, message, moment)
     own.cancel_rest(entry, moment)
     moment.memory.pending.answered(entry, message.status, moment.now, by=attempt.member)

@@ -54,7 +54,7 @@ class Attempt:
     """Its answers come to the virtual IP, past the member, and so they will when that is lost."""
     final: int = 0
     abandoned: bool = False
-    """Another member was asked after it."""
+    """Another member was asked after it, or its failure was swallowed."""
     cancel: OwnCancel = OwnCancel.NONE
     tags: set[bytes] = field(default_factory=set)
     """To tags of its 1xx: early dialogs."""
@@ -63,6 +63,11 @@ class Attempt:
     def alive(self) -> bool:
         """It may still answer."""
         return not self.final
+
+    @property
+    def was_cancelled(self) -> bool:
+        """By us: a 487 of it is no news for the caller."""
+        return self.cancel in (OwnCancel.SENT, OwnCancel.ANSWERED)
 
 
 @dataclass(slots=True)
@@ -207,7 +212,7 @@ class PendingRequests:
         entry.attempts.remove(attempt)
         entry.attempts.append(attempt)
         attempt.abandoned = False
-        attempt.cancel = OwnCancel.NONE
+        attempt.cancel = OwnCancel.ANSWERED if attempt.was_cancelled else OwnCancel.NONE
         self._with[attempt.member][entry.key] = None
 
     def provisional(self, entry: Remembered, status: int, now: float) -> None:
