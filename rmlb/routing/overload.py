@@ -10,7 +10,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 BURST_S = 0.1
-"""A bucket holds the calls of a tenth of a second, at least one."""
+"""A bucket holds the calls of a tenth of a second."""
+
+LEAST_BURST = 5
+"""But so many, or those of a second: calls come by chance, and some at once are no overload."""
 
 LEAST_ADAPTIVE = 4.0
 """An adaptive limit never falls below this, so that a slow member can show that it recovered."""
@@ -128,7 +131,7 @@ class Loads:
 
     def _fill(self, load: Load, now: float) -> None:
         rate = self.limits.calls_per_second
-        most = max(1.0, rate * BURST_S)
+        most = max(float(min(rate, LEAST_BURST)), rate * BURST_S)
         if load.tokens is None:
             load.tokens = most
         else:
