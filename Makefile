@@ -1,6 +1,6 @@
 # rmlb: make run | make test are the front door; see README.md
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check fix clean bench-members
+.PHONY: help setup run demo test check fix clean bench bench-full bench-members
 SHELL := /bin/bash
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
@@ -40,6 +40,19 @@ check: .venv/.dev ## format, lint, types, import layers
 
 fix: .venv/.dev  ## format, and mend what the linter can mend
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+.venv/.bench: .venv/.run
+	@echo "installing what plots need into .venv ..."
+	@$(PIP) install --editable '.[sim,bench]'
+	@touch $@
+
+bench: .venv/.bench ## what a message costs, beside Kamailio and a blind relay: under five minutes
+	@.ci/packages test
+	@$(BIN)/python -m benchmarks --short $(ARGS)
+
+bench-full: .venv/.bench ## the same in nine rounds, with curves: some 45 minutes
+	@.ci/packages test
+	@$(BIN)/python -m benchmarks --full $(ARGS)
 
 bench-members: .venv/.dev ## what failing members cost, measured: some 12 minutes
 	@.ci/packages test

@@ -38,25 +38,26 @@ struct queue { /* constant delay, so first in is first due */
 
 static struct stage stage;
 static struct dialog *dialogs;
-static uint32_t capacity, established, *spare, spares, next_live;
-static uint16_t epoch;
+static uint32_t capacity, established, next_live;
+static uint32_t *spare, spares, first_spare; /* free dialogs, longest free first */
 static struct queue ringing, talking, settled;
 static struct sockaddr_in proxy;
 static const struct order *order;
 static struct outcome *out;
 static struct outcome idle_outcome; /* of what arrives between runs */
-static uint64_t progress;           /* when something last happened */
+static uint64_t progress, repeated; /* when something last happened; when INVITEs were sent again */
 
 void flows_prepare(const struct stage *who, uint32_t count, uint16_t first_epoch) {
     stage = *who;
     capacity = count;
-    epoch = first_epoch;
     dialogs = calloc(count, sizeof *dialogs);
     spare = calloc(count, sizeof *spare);
     proxy = loopback(wording.proxy_port);
     out = &idle_outcome;
     if (dialogs == NULL || spare == NULL)
         exit(1);
+    for (uint32_t i = 0; i < count; i++)
+        dialogs[i].epoch = first_epoch;
 }
 
 uint32_t flows_established(void) { return established; }
@@ -130,6 +131,7 @@ static void next_request(uint32_t index, enum method method, enum state state, u
 
 static void begin(uint32_t index, uint64_t now) {
     struct dialog *d = &dialogs[index];
+    uint16_t epoch = (uint16_t)(d->epoch + 1); /* never the same Call-ID or branch twice */
     memset(d, 0, offsetof(struct dialog, route));
     d->epoch = epoch;
     next_request(index, INVITE, INVITING, now);
@@ -138,7 +140,7 @@ static void begin(uint32_t index, uint64_t now) {
 static void over(uint32_t index) {
     dialogs[index].state = FREE;
     if (order->flow == CALLS)
-        spare[spares++] = index;
+        spare[(first_spare + spares++) % capacity] = index;
 }
 
 static void caller_answered(uint32_t index, const struct message *m, uint64_t now) {
@@ -358,6 +360,13 @@ static void start_transaction(uint32_t index, uint64_t now) {
         next_request(index, INVITE, BUSY_REINVITE, now);
 }
 
+static uint32_t next_spare(void) {
+    uint32_t index = spare[first_spare];
+    first_spare = (first_spare + 1) % capacity;
+    spares--;
+    return index;
+}
+
 /* Start what is due by `now`, at most as much as keeps answers from waiting. */
 static void start_due(uint64_t now, uint64_t total) {
     uint64_t due = (uint64_t)((double)(now - out->begun) * order->rate / 1e9) + 1;
@@ -373,7 +382,7 @@ static void start_due(uint64_t now, uint64_t total) {
             continue;
         }
         if (order->flow == CALLS)
-            begin(spare[--spares], now);
+            begin(next_spare(), now);
         else
             start_transaction(index, now);
         out->started++;
@@ -386,8 +395,8 @@ static void start_in_window(uint64_t now) {
         begin((uint32_t)(established + out->started), now);
         out->started++;
     }
-    if (now - progress > 500 * MILLISECOND) { /* INVITE or ACK lost: once more, as it was */
-        progress = now;
+    if (now - progress > SECOND && now - repeated > SECOND) { /* lost: once more, as it was */
+        repeated = now;
         for (uint32_t i = established; i < established + out->started; i++)
             if (dialogs[i].state == INVITING)
                 dialogs[i].seen_cseq = 0, send_request(i, INVITE, now, NULL);
@@ -404,12 +413,11 @@ static void clear_leftovers(void) {
     for (uint32_t i = 0; i < established; i++)
         if (dialogs[i].state != LIVE)
             dialogs[i].state = LIVE;
-    spares = 0;
-    for (uint32_t i = capacity; i-- > established;) {
+    first_spare = spares = 0;
+    for (uint32_t i = established; i < capacity; i++) {
         dialogs[i].state = FREE;
         spare[spares++] = i;
     }
-    epoch++;
 }
 
 static bool finished(uint64_t now, uint64_t total) {
@@ -417,7 +425,7 @@ static bool finished(uint64_t now, uint64_t total) {
     bool acks_arrived = out->acks_seen >= out->acks_sent;
     if (all_started && out->completed + out->failed == out->started && acks_arrived)
         return true;
-    uint64_t patience = order->flow == ESTABLISH ? 10 * SECOND : order->drain_ms * MILLISECOND;
+    uint64_t patience = order->flow == ESTABLISH ? 5 * SECOND : order->drain_ms * MILLISECOND;
     return (all_started || order->flow == ESTABLISH) && now > progress && now - progress > patience;
 }
 
@@ -428,7 +436,7 @@ void flows_run(const struct order *ordered, struct outcome *outcome) {
     out = outcome;
     next_live = 0;
     uint64_t total = (uint64_t)(order->rate * order->seconds), now = now_ns();
-    progress = out->begun = now;
+    progress = repeated = out->begun = now;
     scrape_begin(order->scrape_port, order->scrapes_per_s, now);
     do {
         now = now_ns();
