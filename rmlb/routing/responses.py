@@ -79,6 +79,7 @@ def _onward(
     entry = memory.pending.find(branch.key)
     data = without_vias(message, first, ours, _length_edits(message, to))
     attempt = entry.attempt_of(branch.member) if entry is not None else None
+    repeated = attempt is not None and not attempt.alive
     if entry is not None and attempt is not None and message.cseq_method == entry.method:
         failure = Failure(message.status, branch.member, to, data)
         verdict = failover.judge_response(entry, attempt, message, failure, moment)
@@ -86,7 +87,9 @@ def _onward(
             return verdict
     elif entry is not None and entry.answer and message.cseq_method == b"CANCEL":
         return Drop(Kind.RESPONSE, Reason.LATE_FINAL)
-    _learn(message, branch, entry, attempt, moment, past=kind is Kind.MEMBER_RESPONSE)
+    past = kind is Kind.MEMBER_RESPONSE
+    fork = not past and not repeated and _is_fork(entry, attempt, moment)
+    _learn(message, branch, entry, moment, fork=fork, past=past)
     if message.status == 503 and branch.member:
         _, data = seen_outside(data, branch.member, table)
     return Forward(kind, data, to, status=message.status, answered_by=branch.member)
@@ -244,14 +247,14 @@ def _learn(
     message: Message,
     branch: Branch,
     entry: Remembered | None,
-    attempt: Attempt | None,
     moment: Moment,
     *,
+    fork: bool,
     past: bool,
 ) -> None:
     """What a verified response teaches of its dialog (SIP-RULES 3 and 6).
 
-    `past`: it came past its member, which is lost.
+    `past`: it came past its member, which is lost, so that its dialog is the holder's at once.
     """
     table, memory, now = moment
     status, method, bindings = message.status, message.cseq_method, memory.bindings
@@ -269,22 +272,17 @@ def _learn(
     if status < 200:
         bindings.touch(binding, now)
     elif status >= 300:
-        if entry is not None and entry.initial and binding.member == member:
+        if entry is not None and entry.initial and binding.transaction == entry.key:
             bindings.failed(key, binding, now)
     elif method == b"INVITE":
-        answering, given_up = binding.member, False
-        if member and not past:  # past a lost member, its dialog is the holder's at once
-            holder = table.losses.holder(binding.member, binding.loss, key, table.affinity_key)
-            answering = member
-            given_up = attempt is not None and (attempt.abandoned or holder != member)
         bindings.answered(
             key,
             binding,
             now,
-            member=answering,
+            member=binding.member if past else member or binding.member,
             loss=table.losses.number,
             tag=message.to_tag,
-            fork=given_up and entry is not None and entry.initial,
+            fork=fork,
         )
     elif method == b"BYE":
         bindings.ended(key, binding, now)
@@ -292,6 +290,18 @@ def _learn(
         bindings.subscribed(key, binding, now, _expires_s(message))
     else:
         bindings.touch(binding, now)
+
+
+def _is_fork(entry: Remembered | None, attempt: Attempt | None, moment: Moment) -> bool:
+    """It answers an initial request for a member that is not, or no more, the one to hold it."""
+    if entry is None or attempt is None or not entry.initial:
+        return False
+    table = moment.table
+    binding = moment.memory.bindings.find(entry.call)
+    if binding is None or attempt.abandoned:
+        return attempt.abandoned
+    holder = table.losses.holder(binding.member, binding.loss, entry.call, table.affinity_key)
+    return holder != attempt.member
 
 
 def _expires_s(message: Message) -> float:

@@ -821,3 +821,29 @@ def test_nobody_else_takes_calls(health: Health) -> None:
     trace = Trace()
     trace.health(trace.second, health)
     assert seen(trace.says(trace.first, 503)) == 503
+
+
+def test_a_repeated_2xx_fetches_no_dialog_back() -> None:
+    """Answered in time, then its member was lost for a moment: the dialog moved (SIP-RULES 4)."""
+    trace = Trace()
+    ok = trace.says(trace.first, 200)
+    assert isinstance(ok, Forward)
+    trace.out(trace.first)
+    trace.back(trace.first)
+    assert seen(trace.says(trace.first, 200)) == 200
+    routes = headers_of(ok.data, "Record-Route")[::-1]
+    via = f"SIP/2.0/UDP {CALLER};branch=z9hG4bKinfo"
+    info = request("INFO", to_tag=f"m{trace.first}", cseq=2, routes=routes, via=via)
+    assert trace.bench.forwarded(info).to.member == trace.second
+
+
+def test_a_failure_ends_the_binding_of_its_own_request_only() -> None:
+    """A MESSAGE with the Call-ID of an INVITE that rings."""
+    trace = Trace(record_route=False)
+    trace.says(trace.first, 180)
+    via = f"SIP/2.0/UDP {CALLER};branch=z9hG4bKmessage"
+    sent = trace.bench.forwarded(request("MESSAGE", cseq=2, via=via))
+    trace.bench.forwarded(answer(sent.data, 404), RM[sent.to.member])
+    trace.bench.now += 100.0
+    trace.bench.router.expire(trace.bench.now)
+    assert len(trace.bench.memory.bindings) == 1
