@@ -41,8 +41,8 @@ def repeated_request(entry: Remembered, request: Request, moment: Moment) -> Ver
     if entry.final:
         return None
     newest = entry.newest
-    unheard = newest.alive and not newest.provisional
-    if entry.begun_elsewhere and unheard and moment.now - newest.sent_at < T1:
+    unheard = entry.begun_elsewhere and not newest.provisional
+    if unheard and moment.now - newest.sent_at < T1:
         return Absorb(Kind.TO_MEMBER, Reason.REPEATED)
     member = moment.table.members.get(newest.member)
     if member is not None and member.reachable:
@@ -65,7 +65,7 @@ def _cancelled(entry: Remembered, request: Request, moment: Moment) -> Verdict |
     if not entry.final:
         newest = entry.newest
         member = moment.table.members.get(newest.member)
-        knows = newest.alive and (newest.provisional or not entry.begun_elsewhere)
+        knows = newest.provisional or not entry.begun_elsewhere
         if knows and member is not None and member.reachable:
             entry.cancel = (message.data, origin)
             moment.memory.pending.weigh(entry)
@@ -93,7 +93,7 @@ def judge_response(
         return _provisional(entry, attempt, message, moment)
     too_late = entry.answered_by_another(attempt)
     if message.status >= 300 and (attempt.abandoned or too_late):
-        return _late_failure(entry, attempt, message, failure, moment)
+        return _late_failure(entry, attempt, message, moment)
     if too_late and entry.method != b"INVITE":
         return Drop(Kind.RESPONSE, Reason.LATE_FINAL)
     if attempt.final:
@@ -124,22 +124,9 @@ def _provisional(
     return None
 
 
-def _late_failure(
-    entry: Remembered, attempt: Attempt, message: Message, failure: Failure, moment: Moment
-) -> Verdict | None:
-    """A 300-699 of an attempt that was given up, or after another's answer: swallowed.
-
-    Unless it was the last hope: then the best that came is the answer. A 487 to our own CANCEL
-    is none.
-    """
+def _late_failure(entry: Remembered, attempt: Attempt, message: Message, moment: Moment) -> Verdict:
+    """A 300-699 of an attempt that was given up, or after another's answer: swallowed."""
     attempt.final = message.status
-    if not entry.final and not any(a.alive for a in entry.attempts):
-        no_news = message.status == 487 and attempt.was_cancelled
-        if not no_news and _is_best(failure, entry):
-            attempt.abandoned = False
-            moment.memory.pending.answered(entry, message.status, moment.now, by=attempt.member)
-            return None
-        own.last_word(entry, moment)
     own.acknowledge(entry, attempt, message, moment)
     if attempt.abandoned:
         return Absorb(Kind.RESPONSE, Reason.ABANDONED)

@@ -115,6 +115,7 @@ class Remembered:
 
     @property
     def newest(self) -> Attempt:
+        """The one that the caller waits for: it has not failed while nothing is answered."""
         return self.attempts[-1]
 
     @property

@@ -227,7 +227,7 @@ def _send_again(entry: Remembered, due: Due, moment: Moment) -> None:
 
 def _repeat(entry: Remembered, due: Due, moment: Moment) -> None:
     newest = entry.newest
-    if entry.cancel is None and newest.alive and not newest.provisional and newest.to is not None:
+    if entry.cancel is None and not newest.provisional and newest.to is not None:
         moment.memory.outbox.append(Own("resend", newest.to, newest.sent))
         longest_s = GIVE_UP_S if entry.method == b"INVITE" else _T2
         moment.memory.timers.again(due, moment.now, longest_s)
@@ -246,7 +246,7 @@ def _at_deadline(entry: Remembered, due: Due, moment: Moment) -> None:
         return
     newest = entry.newest
     last = entry.expires - _LAST_WORD_S
-    if moment.now < last and newest.alive and newest.provisional:
+    if moment.now < last and newest.provisional:
         member = moment.table.members.get(newest.member)
         if newest.by_vip or (member is not None and member.reachable):
             again = min(moment.now + moment.table.deadline_s, last)

@@ -64,6 +64,8 @@ class Call:
     cancelled: bool = False
     key: int = 0
     """What the router remembers it by."""
+    forgotten: bool = False
+    """The router's memory was too small, or it is over since long."""
     last_resend: dict[int, float] = field(default_factory=dict)
     """When we sent it to each member of our own accord."""
 
@@ -210,9 +212,10 @@ class World:
         if isinstance(verdict, Forward):
             branch = read_branch(top_via(scan(verdict.data)).branch)
             assert branch is not None
-            call.key = branch.key
             if verdict.step is not Step.TRANSACTION:
+                call.forgotten |= bool(call.key)
                 call.last_resend.clear()
+            call.key = branch.key
             self.to_member(verdict.to.member, verdict.data)
         elif isinstance(verdict, Reply):
             self.to_caller(verdict.data)
@@ -295,11 +298,12 @@ class World:
     def to_caller(self, data: bytes) -> None:
         message = scan(data)
         call = self.calls[message.call_id.decode()]
-        forgotten = call.key and self.bench.memory.pending.find(call.key) is None
+        if call.key and self.bench.memory.pending.find(call.key) is None:
+            call.forgotten = True
         if message.cseq_method == b"CANCEL":
             return
         repeated = any(m.to_tag == message.to_tag for m in call.finals)
-        if message.status >= 200 and call.finals and not repeated and not forgotten:
+        if message.status >= 200 and call.finals and not repeated and not call.forgotten:
             # the one thing that may come after a final answer: a 2xx of another callee (13.2.2.4)
             assert call.method == "INVITE"
             assert message.status < 300, [m.data for m in (*call.finals, message)]

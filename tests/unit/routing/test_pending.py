@@ -123,6 +123,7 @@ class TestBounds:
             bench.forwarded(answer(sent.data, 180, to_tag=f"t{number}"), RM[sent.to.member])
         (entry,) = bench.memory.pending.waiting_for(sent.to.member)
         assert len(entry.newest.tags) == MAX_TAGS
+        assert bench.memory.pending.octets == len(request()) + sum(map(len, entry.newest.tags))
 
     def test_what_is_forgotten_waits_with_its_member_no_more(self) -> None:
         pending = table(max_requests=1)

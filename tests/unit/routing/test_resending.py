@@ -292,6 +292,16 @@ class TestInsideADialog:
         assert (own.what, own.to.host, seen(own)) == ("answer", CALLER, 481)
         trace.is_over()
 
+    def test_481_to_its_retransmission(self) -> None:
+        """With a 1xx it is left to its caller, which repeats it (17.1.2.2)."""
+        trace, routes = self.dialog(hotstandby=False)
+        data = self.send(trace, routes)
+        sent = trace.bench.forwarded(data)
+        trace.bench.forwarded(answer(sent.data, 100, to_tag=None), RM[trace.first])
+        assert trace.out(trace.first) == []
+        trace.bench.absorbed(data)
+        assert [seen(own) for own in trace.own()] == [481]
+
     def test_503_with_all_members_out(self) -> None:
         trace, routes = self.dialog()
         trace.bench.forwarded(self.send(trace, routes))
@@ -364,6 +374,18 @@ class TestNobodyLeft:
         assert trace.out(trace.first) == []
         trace.bench.set_member(trace.second, health=Health.IN_SERVICE)
         assert kinds(trace.own()) == [("resend", trace.second)]
+
+    def test_answers_go_where_the_caller_is_now(self) -> None:
+        """It lost its connection, and repeated its request on another one."""
+        trace = Trace(transport=TCP)
+        trace.says(trace.first, 100)
+        trace.health(trace.second, Health.REFUSING)
+        trace.out(trace.first)
+        trace.bench.absorbed(*trace.caller("INVITE"), channel=2001)
+        trace.bench.set_member(trace.second, health=Health.IN_SERVICE)
+        trace.own()
+        (final,) = [own for own in trace.out(trace.second) if own.what == "answer"]
+        assert final.to.channel == 2001
 
     def test_a_503_before_leaves_as_503(self) -> None:
         """While the other took calls it would have been 500; now nobody does."""
