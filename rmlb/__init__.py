@@ -8,19 +8,21 @@ How a message travels:
         |  one whole message
     sip/         scanned once into offsets
         |
-    routing/     router: which kind is it, may it pass, where to?
-        |           affinity   transaction, mark, datanodes, binding, headers, hash
-        |           forwarding Via, Record-Route, Max-Forwards, Route
-        |  Forward | Reply | Absorb | Drop(reason), each counted once
+    routing/     router: requests (incoming, affinity, delivery) or responses
+        |           failover   what a member's answer means for a remembered request
+        |           resending  a member fails: what it has not answered goes to another one
+        |  Forward | Reply | Absorb | Drop(reason), each counted once; own messages in an outbox
     transport/   sends
         |
     a member (Resource Manager), or back to the caller by Via
 
-What keeps the routing table right: health/ (probes), admin/ (what the operator says),
-state/ and vip/; node.py is the only place where they meet.
+What keeps the routing table right: watch.py (health/: probes, refusals, silence), roles.py (who is
+active, who drains, who was lost), the operator (admin/, cli/). snapshot.py makes the table of it
+all, node.py is the only place where the parts meet.
 
-Words: member = one Resource Manager; binding = Call-ID -> member; mark = our own
-Record-Route parameter; VIP = the virtual IP; lost = out of service or disabled.
+Words: member = one Resource Manager; binding = Call-ID -> member; mark = our own Record-Route
+parameter; VIP = the virtual IP; lost = out of service or disabled; holder = where the dialogs of
+a lost member live.
 """
 
 __version__ = "0.1.0"
