@@ -41,7 +41,7 @@ def repeated_request(entry: Remembered, request: Request, moment: Moment) -> Ver
     if entry.final:
         return None
     newest = entry.newest
-    unheard = entry.begun_elsewhere and not newest.provisional
+    unheard = entry.resent and not newest.provisional
     if unheard and moment.now - newest.sent_at < T1:
         return Absorb(Kind.TO_MEMBER, Reason.REPEATED)
     member = moment.table.members.get(newest.member)
@@ -65,7 +65,7 @@ def _cancelled(entry: Remembered, request: Request, moment: Moment) -> Verdict |
     if not entry.final:
         newest = entry.newest
         member = moment.table.members.get(newest.member)
-        knows = newest.provisional or not entry.begun_elsewhere
+        knows = newest.provisional or not entry.resent
         if knows and member is not None and member.reachable:
             entry.cancel = (message.data, origin)
             moment.memory.pending.weigh(entry)
@@ -144,7 +144,7 @@ def _failed(
             entry.best = failure
             moment.memory.pending.weigh(entry)
         return _swallowed(entry, attempt, message, moment)
-    if message.status == 482 and entry.begun_elsewhere and entry.method == b"INVITE":
+    if message.status == 482 and entry.resent and entry.method == b"INVITE":
         return _merged(entry, attempt, message, moment)
     no_news = message.status == 487 and attempt.was_cancelled
     if no_news or not _is_best(failure, entry):

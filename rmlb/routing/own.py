@@ -35,7 +35,7 @@ def as_sent(
         return attempt.to, attempt.sent
     table = moment.table
     member = table.members.get(attempt.member)
-    if member is None or not entry.data:
+    if member is None:
         return None
     request = request_of(entry, table)
     request.loss = loss_of(entry, moment)

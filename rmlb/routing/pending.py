@@ -119,8 +119,8 @@ class Remembered:
         return self.attempts[-1]
 
     @property
-    def begun_elsewhere(self) -> bool:
-        """Its newest attempt is one that we made ourselves."""
+    def resent(self) -> bool:
+        """It was sent to another member than its first, by ourselves."""
         return len(self.attempts) > 1
 
     def answered_by_another(self, attempt: Attempt) -> bool:
@@ -236,7 +236,7 @@ class PendingRequests:
         entry.look_at = self._expiry.put(entry.key, entry.expires)
         self.unanswered -= 1
         self._with[entry.newest.member].pop(entry.key, None)
-        if by and not entry.begun_elsewhere:
+        if by and not entry.resent:
             entry.data = b""  # else CANCEL and ACK for other attempts are made of it
         entry.cancel = entry.best = None
         self.weigh(entry)

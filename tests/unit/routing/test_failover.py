@@ -54,6 +54,14 @@ class TestRetryCodes:
         assert seen(trace.says(trace.first, status)) == status
         assert trace.own() == []
 
+    def test_what_is_swallowed_is_kept_and_counts(self) -> None:
+        trace = Trace()
+        before = trace.bench.memory.pending.octets
+        trace.says(trace.first, 503, extra=["X: " + "x" * 1000])
+        kept = len(trace.own()[0].data)
+        assert trace.bench.memory.pending.octets > before + kept + 1000
+        trace.is_over()
+
     def test_retransmitted_it_is_acknowledged_again_and_nothing_more(self) -> None:
         trace = Trace()
         trace.says(trace.first, 503)
@@ -112,6 +120,8 @@ class TestRetryCodes:
             ]
             assert seen(own[0]) == leaves
             assert scan(own[0].data).to_tag == f"m{trace.first}".encode()
+            assert reason(trace.says(trace.second, second)) is Reason.ABANDONED
+            trace.own()
             assert headers_of(own[0].data, "Via")[0].startswith(f"SIP/2.0/UDP {CALLER}")
         trace.is_over()
 
@@ -162,10 +172,11 @@ class TestRetryCodes:
         trace.wait(DEADLINE_S + 0.1)
         assert seen(trace.says(trace.first, 503)) == 500
 
-    def test_past_the_deadline_of_a_caller_that_rings(self) -> None:
-        """A 1xx made it patient: a member that rang for long and gave up is no reason to fail."""
+    @pytest.mark.parametrize("status", [100, 180])
+    def test_past_the_deadline_of_a_patient_caller(self, status: int) -> None:
+        """It heard a 1xx: a member that took long and gave up is no reason to fail."""
         trace = Trace()
-        trace.says(trace.first, 180)
+        trace.says(trace.first, status)
         trace.wait(60.0)
         assert swallowed(trace.says(trace.first, 503))
         assert kinds(trace.own()) == [("resend", trace.second), ("ack", trace.first)]

@@ -127,6 +127,34 @@ class TestOut:
         assert seen(last) == 503
         trace.is_over()
 
+    @pytest.mark.parametrize("answers", [(), (100,), (180,)])
+    def test_it_waits_with_the_newest_alone(self, answers: tuple[int, ...]) -> None:
+        trace = Trace(members=3)
+        number = trace.first
+        for _ in range(2):
+            for status in answers:
+                trace.says(number, status)
+            number = next(own for own in trace.out(number) if own.what == "resend").to.member
+            loads = trace.bench.memory.loads
+            waiting = {n: loads.of(n).waiting for n in trace.bench.table.members}
+            assert waiting == {n: int(n == number) for n in waiting}
+        trace.is_over()
+
+    def test_another_request_that_got_a_1xx_from_the_second(self) -> None:
+        trace = Trace("MESSAGE", members=3)
+        (resent,) = trace.out(trace.first)
+        trace.says(resent.to.member, 100)
+        assert trace.out(resent.to.member) == []
+
+    def test_never_a_cancel_but_for_an_invite(self) -> None:
+        """9.1."""
+        trace = Trace("MESSAGE")
+        trace.out(trace.first)
+        for number in (trace.second, trace.first):
+            trace.says(number, 180)
+        trace.says(trace.second, 200)
+        assert trace.own() == []
+
     def test_never_twice_to_one_member(self) -> None:
         trace = Trace()
         trace.out(trace.first)
@@ -409,6 +437,28 @@ class TestSilence:
         assert kinds(trace.wait(T1 + 0.01)) == [("resend", trace.second)]
         assert trace.wait(10.0) == []  # its caller repeats it
 
+    def test_of_the_second_member(self) -> None:
+        """The first one gave a 1xx, which says nothing of this one."""
+        trace = Trace(members=3)
+        trace.says(trace.first, 100)
+        (resent,) = trace.out(trace.first)
+        trace.suspect(resent.to.member)
+        sent = {own.to.member for own in trace.wait(1.1)}
+        assert sent == {resent.to.member, 6 - trace.first - resent.to.member}
+
+    def test_thousands_in_slices(self) -> None:
+        bench = Bench(members=[member(1)])
+        for number in range(AT_ONCE + 1):
+            via = f"SIP/2.0/UDP {CALLER};branch=z9hG4bK{number}"
+            bench.forwarded(request(call_id=f"call-{number}", via=via))
+        bench.change(members=[member(1, health=Health.SUSPECT), member(2)])
+        found = []
+        for _ in range(3):
+            bench.now += T1
+            bench.router.look(bench.now)
+            found.append(len(bench.router.take_outbox()))
+        assert found == [AT_ONCE, 1, 0]
+
     def test_not_in_service(self) -> None:
         assert Trace().wait(10.0) == []
 
@@ -466,6 +516,15 @@ class TestSilence:
         trace.wait(10.0)
         assert trace.bench.router.take_reports() == []
 
+    def test_a_member_that_returns_begins_anew(self) -> None:
+        trace = Trace()
+        trace.out(trace.first)
+        trace.says(trace.second, 100)
+        trace.wait(5.0)
+        trace.back(trace.first)
+        trace.wait(0.2)
+        assert trace.bench.router.take_reports() == []
+
     def test_what_is_sent_again_begins_the_survivors(self) -> None:
         trace = Trace()
         trace.out(trace.first)
@@ -498,6 +557,13 @@ class TestBrokenConnection:
         trace.out(trace.second)
         trace.bench.router.spared(trace.first, trace.bench.now)
         assert [own.data for own in trace.own()] == [trace.sent.data]
+
+    def test_of_what_was_sent_to_it_second(self) -> None:
+        trace = Trace(transport=TCP)
+        trace.says(trace.first, 100)
+        (resent,) = trace.out(trace.first)
+        trace.bench.router.spared(trace.second, trace.bench.now)
+        assert [(own.to.member, own.data) for own in trace.own()] == [(trace.second, resent.data)]
 
     def test_not_what_it_answered(self) -> None:
         trace = Trace(transport=TCP)
