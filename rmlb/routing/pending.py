@@ -95,7 +95,7 @@ class Remembered:
     begun: float
     expires: float
     attempts: list[Attempt]
-    """Oldest first; no member is asked twice."""
+    """The one that the caller waits for is the last; no member is asked twice."""
     octets: int = 0
     """What it is counted with."""
     look_at: int = 0
