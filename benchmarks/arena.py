@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -93,13 +92,16 @@ class Arena:
         members: int = 2,
         size: int = 900,
         live: int = 0,
+        drain_ms: int = 300,
     ) -> None:
+        self._drain_ms = drain_ms
         self.system = system
         self.name = system.name if system else "direct"
-        first = free_block(20_000, members + 3)
+        first = free_block(members + 3)
         self.ports = Ports(first, first + 1, first + 2, first + 3, members)
         self._cores = cores
         self._stack = contextlib.ExitStack()
+        self._running: Running | None = None
         try:
             self.generator = self._stack.enter_context(
                 Generator(
@@ -107,13 +109,14 @@ class Arena:
                     most=live + 65_536, core=cores.generator,
                 )
             )  # fmt: skip
-            self._running = None
             if system is not None:
                 self._running = self._stack.enter_context(
                     Running(system, folder, self.ports, cores.system)
                 )
             self._establish(live)
-        except BaseException:
+        except BaseException as error:
+            if self._running:
+                error.add_note(f"{self.name} said at last:\n{self._running.last_words}")
             self.close()
             raise
 
@@ -133,7 +136,7 @@ class Arena:
         ends = (self.ports.caller, *range(first, first + self.ports.members))
         kernel = softirq_thread(self._cores.system) if self._cores.system is not None else []
         pids = self._running.pids if self._running else []
-        words = {"scrape": self.ports.admin} if scraped else {}
+        words = {"drain": self._drain_ms, **({"scrape": self.ports.admin} if scraped else {})}
         before = overflows(*own), overflows(*ends), cpu_ns(kernel), cpu_ns(pids)
         with self._reloading(reloads_per_s):
             load = self._offer(workload, rate, seconds, words)
@@ -225,7 +228,11 @@ class Arena:
         for count in (1, 1, live - 2):
             load = self.generator.establish(count)
             if load.completed < count:
-                raise RuntimeError(f"{self.name}: {load.completed} of {count} dialogs established")
+                raise RuntimeError(
+                    f"{self.name}: {load.completed} of {count} dialogs established, "
+                    f"{load.failed} refused (the last with {load.other['refusal']}), "
+                    f"{load.lost} without an answer"
+                )
 
     @contextlib.contextmanager
     def _reloading(self, per_s: float) -> Iterator[None]:
@@ -257,19 +264,3 @@ def carried(sample: Sample) -> bool:
         and sample.latency_us["p99"] < CARRIED_P99_US
         and sample.lag_max_us < GENERATOR_LAG_US
     )
-
-
-@contextlib.contextmanager
-def arenas(
-    systems: list[System | None], cores: Cores, **options: Any
-) -> Iterator[dict[str, Arena]]:
-    """All of them, up at once; each in its own folder."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, contextlib.ExitStack() as stack:
-        found: dict[str, Arena] = {}
-        for system in systems:
-            name = system.name if system else "direct"
-            own = Path(folder) / name
-            own.mkdir()
-            found[name] = Arena(system, own, cores, **options)
-            stack.callback(found[name].close)
-        yield found

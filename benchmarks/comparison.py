@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from benchmarks.arena import Arena, Cores, Sample, Workload, arenas
+from benchmarks.arena import Arena, Cores, Sample, Workload
 from benchmarks.plan import (
     COMPARED,
     CURVES,
+    DIALOGS,
     HALF,
     IN_DIALOG,
+    MEMBERS,
     OWN,
     REFERENCE,
     RELOADED,
     SCRAPED,
+    SIZES,
     WORKLOADS,
     Curve,
     Plan,
@@ -76,20 +80,36 @@ def _present(plan: Plan, names: tuple[str, ...], results: Results, say: Say) -> 
 def _compare_one(
     plan: Plan, workload: Workload, systems: list[System], cores: Cores, results: Results, say: Say
 ) -> None:
-    direct: list[System | None] = [] if workload.transport == "tcp" else [None]
-    with arenas([*systems, *direct], cores, transport=workload.transport, live=workload.live) as up:
+    with _stage() as raised:
+        up: dict[str, Arena] = {}
+        ends: list[System | None] = [*systems, *([] if workload.transport == "tcp" else [None])]
+        for system in ends:
+            arena = raised(
+                system, results, say, cores, transport=workload.transport, live=workload.live
+            )
+            if arena:
+                up[arena.name] = arena
         maxima = results.maxima[workload.name] = {}
         for system in systems:
+            if system.name not in up:
+                continue
             arena = up[system.name]
-            maxima[system.name], tries = arena.maximum(
+            maximum, tries = arena.maximum(
                 workload, plan.search_seconds, start=16_000 / workload.messages,
                 tolerance=plan.tolerance, say=say,
             )  # fmt: skip
+            if not maximum:
+                results.notes.append(f"{system.title}: carried nothing without loss")
+                up.pop(system.name).close()
+                continue
+            maxima[system.name] = maximum
             busiest = max(t.utilization for t in tries)
             results.limits.setdefault(workload.name, {})[system.name] = (
                 "itself" if busiest > 0.9 else f"not by its CPU ({busiest:.0%} at most)"
             )
-        reference = maxima.get(REFERENCE[workload.name]) or max(maxima.values())
+        reference = maxima.get(REFERENCE[workload.name]) or max(maxima.values(), default=0.0)
+        if not reference:
+            return
         if not maxima.get(REFERENCE[workload.name]):
             results.notes.append(f"{workload.title}: rates are shares of the fastest system's")
         shares = plan.tcp_shares if workload.transport == "tcp" else plan.shares
@@ -142,20 +162,26 @@ def _curve(plan: Plan, curve: Curve, cores: Cores, results: Results, say: Say) -
     if not reference:
         results.notes.append(f"no curve over {curve.title}: in-dialog traffic was not compared")
         return
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, contextlib.ExitStack() as stack:
+    with _stage() as raised:
         up: list[tuple[int, Arena]] = []
         slow: set[str] = set()
         for value in curve.values:
             for system in systems:
-                if system.name in slow:
+                if system.name in slow or system.name not in maxima:
                     continue
                 say(f"{curve.title}: {value:,}, {system.title}")
-                arena = _arena_at(curve, value, system, Path(folder), cores)
-                stack.callback(arena.close)
+                arena = raised(
+                    system, results, say, cores,
+                    live=value if curve is DIALOGS else IN_DIALOG.live,
+                    members=value if curve is MEMBERS else 2,
+                    size=value if curve is SIZES else 900,
+                )  # fmt: skip
+                if arena is None:
+                    continue
                 up.append((value, arena))
                 per_message = maxima[system.name] * IN_DIALOG.messages
                 is_slow = per_message / 4 < ESTABLISHED_PER_S_LEAST
-                if curve.name == "dialogs" and value >= 100_000 and is_slow:
+                if curve is DIALOGS and value >= 100_000 and is_slow:
                     slow.add(system.name)
                     results.notes.append(
                         f"{system.title}: no more than {value:,} live dialogs, "
@@ -174,10 +200,25 @@ def _curve(plan: Plan, curve: Curve, cores: Cores, results: Results, say: Say) -
                 )  # fmt: skip
 
 
-def _arena_at(curve: Curve, value: int, system: System, folder: Path, cores: Cores) -> Arena:
-    own = folder / f"{system.name}-{value}"
-    own.mkdir()
-    live = value if curve.name == "dialogs" else IN_DIALOG.live
-    members = value if curve.name == "members" else 2
-    size = value if curve.name == "sizes" else 900
-    return Arena(system, own, cores, live=live, members=members, size=size)
+# ---- what is up ----
+
+
+@contextlib.contextmanager
+def _stage() -> Iterator[Callable[..., Arena | None]]:
+    """What it gives raises an arena that ends with the block; None, and a note, if that fails."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, contextlib.ExitStack() as stack:
+
+        def raised(
+            system: System | None, results: Results, say: Say, cores: Cores, **options: Any
+        ) -> Arena | None:
+            own = Path(tempfile.mkdtemp(dir=folder))
+            try:
+                arena = Arena(system, own, cores, **options)
+            except RuntimeError as error:
+                results.notes.append(f"left out: {error}")
+                say("\n".join([f"left out: {error}", *getattr(error, "__notes__", [])]))
+                return None
+            stack.callback(arena.close)
+            return arena
+
+        yield raised

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -28,8 +29,9 @@ def build(tool: str) -> Path:
     if shutil.which("gcc") is None:
         raise RuntimeError("the load generator needs gcc")
     BUILT.mkdir(exist_ok=True)
-    command = ["gcc", *FLAGS, "-o", str(program), *map(str, sources)]
+    begun = BUILT / f"{tool}.{os.getpid()}"  # two builds at once do not meet
+    command = ["gcc", *FLAGS, "-o", str(begun), *map(str, sources)]
     compiled = subprocess.run(command, capture_output=True, text=True, check=False)
     if compiled.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{compiled.stderr}")
-    return program
+    return begun.replace(program)

@@ -16,7 +16,14 @@ WORKLOADS = (IN_DIALOG, CALLS, CALLS_TCP)
 
 COMPARED: dict[str, tuple[str, ...]] = {
     "in-dialog": ("blind", "rmlb-compiled", "rmlb-python", "kamailio"),
-    "calls": ("blind", "rmlb-compiled", "rmlb-python", "kamailio", "kamailio-tm"),
+    "calls": (
+        "blind",
+        "rmlb-compiled",
+        "rmlb-python",
+        "kamailio",
+        "kamailio-tm",
+        "kamailio-tm-tlsf",
+    ),
     "calls-tcp": ("rmlb-compiled-tcp", "rmlb-python-tcp", "kamailio-tcp"),
 }
 REFERENCE = {
@@ -72,7 +79,7 @@ class Plan:
         return not self.systems or system in self.systems
 
 
-SHORT = Plan("short", 3, 0.5, 0.4, 0.08, (0.5, 0.95), (0.95,))
+SHORT = Plan("short", 3, 0.6, 0.4, 0.08, (0.5, 0.95), (0.95,))
 FULL = Plan(
     "full", 9, 2.0, 2.0, 0.03, (0.5, 0.8, 0.95), (0.5, 0.95),
     curves=("dialogs", "members", "sizes"),

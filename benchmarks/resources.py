@@ -6,6 +6,7 @@ CPU time is each process's CPU clock (all its threads, nanoseconds), not ticks.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import time
 from pathlib import Path
@@ -72,15 +73,18 @@ def is_bound(port: int, transport: str) -> bool:
     return any(_port(row) == port and row[3] == "0A" for row in rows)
 
 
-def free_block(first: int, count: int) -> int:
-    """The first port, from `first` up, of `count` that are free on loopback, UDP and TCP."""
-    start = first
+def free_block(count: int) -> int:
+    """The first of `count` ports in a row that are free on loopback, UDP and TCP.
+
+    Where the search begins depends on the process, so that two at once seldom meet.
+    """
+    start = 20_000 + os.getpid() * 131 % 8_000
     while start + count < 32000:  # below the ephemeral ports
         taken = next((p for p in range(start, start + count) if not _is_free(p)), None)
         if taken is None:
             return start
         start = taken + 1
-    raise RuntimeError(f"no {count} free ports in a row above {first}")
+    raise RuntimeError(f"no {count} free ports in a row")
 
 
 def _is_free(port: int) -> bool:

@@ -74,6 +74,11 @@ class Running:
     def pids(self) -> list[int]:
         return session(self._child.pid)
 
+    @property
+    def last_words(self) -> str:
+        """The end of what it wrote to its standard output and error."""
+        return self._log.read_text(errors="replace")[-2000:]
+
     def reload(self) -> None:
         """SIGHUP: an rmlb reads its configuration again."""
         self._child.send_signal(signal.SIGHUP)
@@ -100,9 +105,8 @@ class Running:
         end = time.monotonic() + timeout_s
         while not condition():
             if self._child.poll() is not None or time.monotonic() > end:
-                said = self._log.read_text(errors="replace")[-2000:]
                 self.close()
-                raise RuntimeError(f"{self.system.name} did not come up:\n{said}")
+                raise RuntimeError(f"{self.system.name} did not come up:\n{self.last_words}")
             time.sleep(0.02)
 
     def _says(self, path: str) -> bool:
@@ -156,7 +160,9 @@ def _engine_missing(engine: str) -> Callable[[], str]:
     return missing
 
 
-def _kamailio(transport: str, *, stateful: bool) -> Callable[[Path, Ports], Launch]:
+def _kamailio(
+    transport: str, *, stateful: bool, memory: str = "fm"
+) -> Callable[[Path, Ports], Launch]:
     def launch(folder: Path, ports: Ports) -> Launch:
         config = folder / "kamailio.cfg"
         config.write_text(
@@ -167,7 +173,7 @@ def _kamailio(transport: str, *, stateful: bool) -> Callable[[Path, Ports], Laun
         )
         return Launch(
             [
-                KAMAILIO, "-f", str(config), "-DD", "-E", "-x", "fm", "-m", "4096", "-M", "32",
+                KAMAILIO, "-f", str(config), "-DD", "-E", "-x", memory, "-m", "4096", "-M", "32",
                 "-w", str(folder), "-Y", str(folder), "-P", str(folder / "kamailio.pid"),
             ],
             {},
@@ -203,6 +209,13 @@ KAMAILIO_STATEFUL = System(
     _kamailio("udp", stateful=True),
     _kamailio_missing,
 )
+KAMAILIO_TLSF = System(
+    "kamailio-tm-tlsf",
+    "Kamailio, t_relay with failover, -x tlsf",
+    "udp",
+    _kamailio("udp", stateful=True, memory="tlsf"),
+    _kamailio_missing,
+)
 KAMAILIO_TCP = System(
     "kamailio-tcp", "Kamailio, TCP", "tcp", _kamailio("tcp", stateful=False), _kamailio_missing
 )
@@ -214,6 +227,7 @@ SYSTEMS: dict[str, System] = {
         _rmlb_system("python", "udp"),
         KAMAILIO_STATELESS,
         KAMAILIO_STATEFUL,
+        KAMAILIO_TLSF,
         _rmlb_system("compiled", "tcp"),
         _rmlb_system("python", "tcp"),
         KAMAILIO_TCP,

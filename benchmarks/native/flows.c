@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROUTE_MOST = 440 };
+enum { ROUTE_MOST = 440, AGAIN = 200 * 1000 * 1000 /* ns until a refused dialog is tried anew */ };
 enum state { FREE, INVITING, TALKING, REINVITING, SETTLED, ENDING, LIVE, BUSY, BUSY_REINVITE };
 
 struct dialog {
@@ -40,7 +40,7 @@ static struct stage stage;
 static struct dialog *dialogs;
 static uint32_t capacity, established, next_live;
 static uint32_t *spare, spares, first_spare; /* free dialogs, longest free first */
-static struct queue ringing, talking, settled;
+static struct queue ringing, talking, settled, refused;
 static struct sockaddr_in proxy;
 static const struct order *order;
 static struct outcome *out;
@@ -147,12 +147,16 @@ static void caller_answered(uint32_t index, const struct message *m, uint64_t no
     struct dialog *d = &dialogs[index];
     if (m->status >= 300) {
         out->failed++;
+        out->refusal = m->status;
         if (d->method == INVITE)
             send_request(index, ACK, now, &m->to_value);
-        if (d->state == BUSY || d->state == BUSY_REINVITE)
+        if (d->state == BUSY || d->state == BUSY_REINVITE) {
             d->state = LIVE;
-        else
+        } else {
             over(index);
+            if (order->flow == ESTABLISH)
+                delay(&refused, (struct delayed){.due = now + AGAIN, .index = index});
+        }
         return;
     }
     struct delayed later = {.due = now + order->talk_ms * MILLISECOND, .index = index, .epoch = d->epoch};
@@ -335,6 +339,8 @@ static void run_delays(uint64_t now) {
     while (take(&settled, now, &d))
         if (dialogs[d.index].epoch == d.epoch)
             next_request(d.index, BYE, ENDING, now);
+    while (take(&refused, now, &d))
+        begin(d.index, now);
 }
 
 /* The next live dialog with nothing under way; steps through them all, far apart in memory. */
@@ -390,7 +396,7 @@ static void start_due(uint64_t now, uint64_t total) {
 }
 
 static void start_in_window(uint64_t now) {
-    while (out->started < order->count && out->started - out->completed - out->failed < order->window &&
+    while (out->started < order->count && out->started - out->completed < order->window &&
            established + out->started < capacity) {
         begin((uint32_t)(established + out->started), now);
         out->started++;
@@ -408,7 +414,8 @@ static void clear_leftovers(void) {
     struct delayed d;
     while (take(&ringing, UINT64_MAX, &d))
         free(d.text);
-    while (take(&talking, UINT64_MAX, &d) || take(&settled, UINT64_MAX, &d))
+    while (take(&talking, UINT64_MAX, &d) || take(&settled, UINT64_MAX, &d) ||
+           take(&refused, UINT64_MAX, &d))
         ;
     for (uint32_t i = 0; i < established; i++)
         if (dialogs[i].state != LIVE)
@@ -423,7 +430,12 @@ static void clear_leftovers(void) {
 static bool finished(uint64_t now, uint64_t total) {
     bool all_started = order->flow == ESTABLISH ? out->started == order->count : out->due == total;
     bool acks_arrived = out->acks_seen >= out->acks_sent;
-    if (all_started && out->completed + out->failed == out->started && acks_arrived)
+    if (order->flow == ESTABLISH) {
+        if (out->failed > 2 * order->count + 100)
+            return true;
+        all_started = all_started && out->completed == order->count;
+    }
+    if (all_started && out->completed + out->failed >= out->started && acks_arrived)
         return true;
     uint64_t patience = order->flow == ESTABLISH ? 5 * SECOND : order->drain_ms * MILLISECOND;
     return (all_started || order->flow == ESTABLISH) && now > progress && now - progress > patience;
@@ -453,7 +465,8 @@ void flows_run(const struct order *ordered, struct outcome *outcome) {
     out->ended = now_ns();
     scrape_end();
     uint64_t acks = out->acks_sent > out->acks_seen ? out->acks_sent - out->acks_seen : 0;
-    out->lost = out->started - out->completed - out->failed;
+    uint64_t ended = out->completed + out->failed; /* ESTABLISH may fail several times for one */
+    out->lost = out->started > ended ? out->started - ended : 0;
     if (acks > out->lost) /* an ACK is of a transaction that was completed, or of a call lost with it */
         out->lost = acks;
     if (order->flow == ESTABLISH)

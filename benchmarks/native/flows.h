@@ -30,6 +30,7 @@ struct outcome {
     uint64_t sent, relayed, octets; /* messages sent; arrived at the other side, and their octets */
     uint64_t misrouted, stray, trying, starved;
     uint64_t acks_sent, acks_seen, probes;
+    unsigned refusal; /* status of the latest failure */
     uint64_t begun, ended, lag_max; /* clock; the most a start came after its time */
     struct histogram latency;
 };

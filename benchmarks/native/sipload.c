@@ -50,6 +50,7 @@ static void print(const struct order *o, const struct outcome *r, const struct t
         {"misrouted", r->misrouted}, {"stray", r->stray}, {"trying", r->trying},
         {"starved", r->starved}, {"probes", r->probes}, {"live", flows_established()},
         {"send_errors", link_tallies.send_errors - before->send_errors},
+        {"refusal", r->refusal},
         {"broken", link_tallies.broken - before->broken},
         {"malformed", link_tallies.malformed - before->malformed},
         {"batches", link_tallies.batches - before->batches},

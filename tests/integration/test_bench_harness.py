@@ -19,6 +19,8 @@ from benchmarks.systems import SYSTEMS
 
 CALL_MESSAGES = 9  # INVITE 180 200 ACK, re-INVITE 200 ACK, BYE 200
 HOST = "127.0.0.1"
+PATIENT = 5000
+"""Milliseconds without news until the rest counts as lost: the machine may be busy."""
 
 Treat = Callable[[int, bytes], bytes | None]
 
@@ -68,7 +70,7 @@ def between(
     elsewhere: Callable[[bytes], bool] = lambda _: False,
     **options: int,
 ) -> Iterator[tuple[Generator, Relay, Ports]]:
-    first = free_block(20_000, 5)
+    first = free_block(5)
     ports = Ports(first, first + 1, first + 2, first + 3, 2)
     with Generator(ports, **options) as generator:  # type: ignore[arg-type] - numbers only
         relay = Relay(ports, treat, elsewhere)
@@ -80,7 +82,7 @@ def between(
 
 def test_what_passes_is_counted_as_it_passed() -> None:
     with between() as (generator, relay, _):
-        load = generator.calls(100, 0.3)
+        load = generator.calls(100, 0.3, drain=PATIENT)
     assert (load.started, load.completed, load.lost, load.misrouted) == (30, 30, 0, 0)
     assert load.relayed == load.sent == len(relay.seen) == 30 * CALL_MESSAGES
     # the relay's Via stands in requests where they arrive
@@ -91,8 +93,8 @@ def test_what_passes_is_counted_as_it_passed() -> None:
 def test_requests_have_the_size_asked_for_and_keep_to_the_route_set() -> None:
     with between(size=1500) as (generator, relay, ports):
         generator.establish(3)
-        load = generator.transactions(40, 0.1)
-        generator.calls(10, 0.1)
+        load = generator.transactions(40, 0.1, drain=PATIENT)
+        generator.calls(10, 0.1, drain=PATIENT)
     assert load.completed == 4
     requests = [m for m in relay.seen if not m.startswith(b"SIP/2.0")]
     for message in requests:
@@ -112,7 +114,7 @@ def test_requests_have_the_size_asked_for_and_keep_to_the_route_set() -> None:
 def test_no_call_id_or_branch_is_used_twice() -> None:
     with between() as (generator, relay, _):
         for _ in range(2):
-            generator.calls(200, 0.1)
+            generator.calls(200, 0.1, drain=PATIENT)
     branches = [m.partition(b"branch=")[2].split(b",")[0] for m in relay.seen if m[:3] != b"SIP"]
     assert len(branches) == len(set(branches)) == 40 * 5
     calls = {m.partition(b"Call-ID: ")[2].split(b"\r\n")[0] for m in relay.seen}
@@ -131,7 +133,7 @@ def test_what_is_dropped_is_lost(kind: bytes) -> None:
         return octets
 
     with between(drop_some) as (generator, *_):
-        load = generator.calls(100, 0.2, drain=200)
+        load = generator.calls(100, 0.2, drain=1500)
     assert len(dropped) == 4
     assert load.lost == 4
     assert load.relayed == load.sent - 4
@@ -139,7 +141,7 @@ def test_what_is_dropped_is_lost(kind: bytes) -> None:
 
 def test_a_request_at_the_wrong_member_is_misrouted() -> None:
     with between(elsewhere=lambda octets: octets.startswith(b"BYE")) as (generator, *_):
-        load = generator.calls(100, 0.1)
+        load = generator.calls(100, 0.1, drain=PATIENT)
     assert (load.completed, load.misrouted) == (10, 10)
 
 
@@ -150,9 +152,9 @@ def test_delay_is_measured_one_way() -> None:
 
     with between(slow) as (generator, *_):
         generator.establish(2)
-        load = generator.transactions(10, 0.4)
+        load = generator.transactions(10, 0.4, drain=PATIENT)
     assert load.completed == 4
-    assert 10_000 < load.latency_us["p50"] < 40_000
+    assert 10_000 < load.latency_us["p50"] < 20_000 + 80_000 * (load.lag_max_us > 5_000)
 
 
 def test_a_refused_call_has_failed() -> None:
@@ -160,7 +162,7 @@ def test_a_refused_call_has_failed() -> None:
         return octets.replace(b"SIP/2.0 200 OK", b"SIP/2.0 503 Full", 1)
 
     with between(refuse) as (generator, relay, _):
-        load = generator.calls(100, 0.1)
+        load = generator.calls(100, 0.1, drain=PATIENT)
     assert (load.completed, load.failed, load.lost) == (0, 10, 0)
     acks = [m for m in relay.seen if m.startswith(b"ACK")]
     assert len(acks) == 10
@@ -170,7 +172,7 @@ def test_a_stalled_generator_says_that_it_lagged() -> None:
     with between() as (generator, *_):
         stopped = threading.Timer(0.1, lambda: _freeze(generator, 0.3))
         stopped.start()
-        load = generator.calls(50, 0.4)
+        load = generator.calls(50, 0.4, drain=PATIENT)
         stopped.join()
     assert load.lag_max_us > 150_000
 
@@ -191,11 +193,17 @@ def test_every_system_carries_calls(name: str, tmp_path: Path) -> None:
     assert system.missing() == ""
     workload = Workload("calls", "whole calls", "calls/s", 9.0, system.transport)
     arena = Arena(
-        system, tmp_path, Cores(None, None), transport=system.transport, members=3, live=20
+        system,
+        tmp_path,
+        Cores(None, None),
+        transport=system.transport,
+        members=3,
+        live=20,
+        drain_ms=PATIENT,
     )
     try:
         sample = arena.run(workload, "check", 40, 0.5)
-        inside = arena.generator.transactions(40, 0.25)
+        inside = arena.generator.transactions(40, 0.25, drain=PATIENT)
     finally:
         arena.close()
     assert carried(sample) or sample.latency_us["p99"] >= 50_000  # a busy machine
@@ -229,3 +237,17 @@ def test_overflows_of_a_receive_queue_are_seen() -> None:
             while full.recv(2048):
                 received += 1
         assert overflows(port) - before == 100 - received > 0
+
+
+def test_a_dialog_refused_while_being_established_is_tried_anew() -> None:
+    def refuse_some(number: int, octets: bytes) -> bytes:
+        return octets.replace(b"200 OK", b"503 Later", 1) if number < 8 else octets
+
+    with between(refuse_some) as (generator, relay, _):
+        established = generator.establish(5)
+        load = generator.transactions(20, 0.2, drain=PATIENT)
+    assert established.completed == 5
+    assert established.failed > 0
+    assert load.completed == load.started == 4
+    calls = {m.partition(b"Call-ID: ")[2].split(b"\r\n")[0] for m in relay.seen}
+    assert len(calls) == 5 + established.failed
