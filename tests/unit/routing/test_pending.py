@@ -82,6 +82,7 @@ class TestBounds:
         pending = table()
         entry = remember(pending, 1)
         pending.add_attempt(entry, Attempt(2, 0.0, UDP, sent=b"s" * 10, to=TO))
+        assert pending.octets == 110
         entry.best = Failure(486, 1, TO, b"b" * 20)
         entry.cancel = (b"c" * 30, ORIGIN)
         entry.newest.tags.add(b"t" * 5)
@@ -96,11 +97,11 @@ class TestBounds:
     def test_what_grows_makes_room_by_the_others(self) -> None:
         pending = table(max_octets=400)
         entry = remember(pending, 1)
-        for key in (2, 3):
+        for key in (2, 3, 4):
             remember(pending, key)
-        entry.cancel = (b"c" * 250, ORIGIN)
+        entry.cancel = (b"c" * 150, ORIGIN)
         pending.weigh(entry)
-        assert pending.find(1) is entry
+        assert [pending.find(key) is not None for key in (1, 2, 3, 4)] == [True, False, False, True]
         assert (pending.octets, pending.evicted) == (350, 2)
 
     def test_cancels_of_an_outsider_are_bounded(self) -> None:
@@ -231,6 +232,9 @@ class TestContents:
         assert pending.waiting_for(2) == [first]
         assert (first.attempts[0].abandoned, first.newest.abandoned) == (True, False)
         assert pending.waiting_for(3) == []
+        pending.add_attempt(first, Attempt(3, 0.0, UDP))
+        assert (pending.waiting_for(2), pending.waiting_for(3)) == ([], [first])
+        assert [attempt.abandoned for attempt in first.attempts] == [True, True, False]
 
     @pytest.mark.parametrize(
         ("before", "after"),
