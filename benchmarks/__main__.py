@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -34,6 +35,7 @@ def main() -> int:
         print(f"needs two cores; --cores {options.cores} are not both there", file=sys.stderr)
         return 2
     os.sched_setaffinity(0, {generator})
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends, too
     begun = time.monotonic()
 
     def say(text: str) -> None:
