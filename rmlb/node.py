@@ -63,6 +63,9 @@ TICK_S = 1.0
 LOOK_S = 0.05
 """Remembered requests in trouble and silent members are looked at this often."""
 
+HELD_UP_S = 0.15
+"""A look so much too late means that the worker got no time: a starved or paused machine."""
+
 RESOLVE_S = 30.0
 """Members named by host name are resolved again this often."""
 
@@ -379,8 +382,11 @@ class Node:
     async def _keep_looking(self) -> None:
         """Repetitions, deadlines, and what traffic says of the members."""
         while True:
+            before = time.monotonic()
             await asyncio.sleep(LOOK_S)
             now = time.monotonic()
+            if now - before > LOOK_S + HELD_UP_S:
+                self._watch.held_up(now)
             self._router.look(now)
             if self._roles.look(now):
                 self._publish()

@@ -9,15 +9,23 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from rmlb.admin.views import ProbesView
 from rmlb.config import HealthConfig
 from rmlb.health.probe import Prober
-from rmlb.health.tracker import ProbePlan, ProbeResult, Tracker, Transition
+from rmlb.health.tracker import Failure, ProbePlan, ProbeResult, Tracker, Transition
 from rmlb.metrics import Histogram
 from rmlb.routing.member import Health, Member
 from rmlb.routing.verdict import Hint, Report
+
+HELD_UP_GRACE_S: Final = 0.5
+"""After the worker itself was held up, answers that wait in its sockets get so long to be read."""
+
+MOST_DISREGARDED: Final = 3
+"""Silent probes in a row that are put down to ourselves; a dead member is found out even so."""
 
 OnChange = Callable[[int, Transition], None]
 """Member and what has become of it."""
@@ -32,6 +40,8 @@ class Watch:
         self._trackers = {number: Tracker(config) for number in numbers}
         self._probes = {number: _Probes() for number in self._trackers}
         self._prober: Prober | None = None
+        self._held_up_until = 0.0
+        self._disregarded: Counter[int] = Counter()
         self._restarting = asyncio.Lock()
 
     def tracker(self, number: int) -> Tracker:
@@ -85,6 +95,10 @@ class Watch:
         if self._prober is not None:
             await self._prober.stop()
 
+    def held_up(self, now: float) -> None:
+        """The worker got no time until `now` (monotonic): silence meanwhile proves nothing."""
+        self._held_up_until = now
+
     def on_refused(self, number: int) -> None:
         """The packet path met a refusal or a broken connection: look at the member at once."""
         self._act_on(number, self._trackers[number].on_refused(time.monotonic()))
@@ -96,6 +110,8 @@ class Watch:
             return
         now = time.monotonic()
         if report.what is Hint.UNANSWERED:
+            if now < self._held_up_until + HELD_UP_GRACE_S:
+                return
             self._act_on(report.member, tracker.on_unanswered(now))
         else:
             self._act_on(report.member, tracker.on_calls_refused(now, report.value))
@@ -111,6 +127,8 @@ class Watch:
 
     def _on_probe(self, number: int, result: ProbeResult) -> None:
         self._probes[number].add(result)
+        if self._is_our_fault(number, result):
+            return
         tracker = self._trackers[number]
         heard = tracker.heard
         change = tracker.on_probe(result)
@@ -119,6 +137,15 @@ class Watch:
             change = Transition(result.at, tracker.health, tracker.health, result.summary)
         if change is not None:
             self._on_change(number, change)
+
+    def _is_our_fault(self, number: int, result: ProbeResult) -> bool:
+        """A probe seemed unanswered while we could not have read its answer."""
+        silent = result.failure is Failure.SILENT
+        if not silent or result.sent_at >= self._held_up_until:
+            self._disregarded[number] = 0
+            return False
+        self._disregarded[number] += 1
+        return self._disregarded[number] <= MOST_DISREGARDED
 
 
 def spared(change: Transition) -> bool:

@@ -24,6 +24,8 @@ BATCH: Final = 64
 """Datagrams per turn of the event loop: 64 x ~100 us keeps timers and TCP within 10 ms."""
 
 _MAX_DATAGRAM: Final = 65535
+_SO_SNDBUFFORCE: Final = 32  # <asm-generic/socket.h>
+_SO_RCVBUFFORCE: Final = 33
 _IP_RECVERR: Final = 11  # <linux/in.h>
 _IPV6_RECVERR: Final = 25  # <linux/in6.h>
 _ERRORS_AT_ONCE: Final = 256
@@ -56,8 +58,8 @@ class UdpSocket:
         self._refused = refused
         self._counters = counters
         sock = self._sock = listening_socket(listener, socket.SOCK_DGRAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        _set_buffer(sock, _SO_RCVBUFFORCE, socket.SO_RCVBUF, receive_buffer)
+        _set_buffer(sock, _SO_SNDBUFFORCE, socket.SO_SNDBUF, send_buffer)
         if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
         else:
@@ -126,3 +128,11 @@ class UdpSocket:
         for host, port in refused:
             self._counters.send_errors["refused"] += 1
             self._refused(host, port)
+
+
+def _set_buffer(sock: socket.socket, force: int, option: int, size: int) -> None:
+    """Ask for the size past the system's limit, which needs CAP_NET_ADMIN, else within it."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, force, size)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, option, size)

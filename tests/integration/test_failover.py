@@ -130,6 +130,20 @@ def test_member_that_refuses_probes_keeps_its_calls(tmp_path: Path, start: Start
     balancer.assert_balanced()
 
 
+def test_a_frozen_balancer_blames_nobody(tmp_path: Path, start: Start) -> None:
+    """Frozen and thawed itself under load, it takes no member for silent."""
+    balancer, _ = make_pool(tmp_path, start, "uas_shared")
+    caller = start(Sipp(tmp_path, "uac_shared", target=balancer.port, rate=50, calls=500))
+    for _ in range(3):
+        time.sleep(1.5)
+        balancer.freeze()
+        time.sleep(1.5)
+        balancer.resume()
+    assert_all_succeeded(caller, caller.finish(), 500)
+    assert not [e for e in balancer.events() if e["name"] == "member-out-of-service"]
+    balancer.assert_balanced()
+
+
 def test_share_ramps_up_after_a_return(tmp_path: Path, start: Start) -> None:
     """Slow start: a returned member gets a tenth of its share first, then more and more."""
     balancer, members = make_pool(
