@@ -85,7 +85,6 @@ def test_each_example_is_accepted(key: str, line: str) -> None:
     """Alone it may lack what belongs to it (files, a second key); its value must be right."""
     table = key.partition(".")[0]
     if table == "reaction":
-        pytest.importorskip("rmlb.config")
         text = TEXT[: TEXT.index("#[[reaction]]")] + "\n".join(
             ["[[reaction]]", *(example for k, example in EXAMPLES if k.startswith("reaction."))]
         )
