@@ -11,7 +11,7 @@ import secrets
 import signal
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 import uvloop
 
@@ -132,7 +132,7 @@ class Node:
         self._tls: TlsContexts | None = None
         self._exchange: Exchange | None = None
         self._admin: AdminServer | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     # start and stop
 
@@ -165,12 +165,9 @@ class Node:
         )
         await self._admin.start()
         self._watch.start(self._members().values(), self._client_tls, self._certificate_names)
-        loop = asyncio.get_running_loop()
-        self._tasks = [
-            loop.create_task(self._keep_looking(), name="look"),
-            loop.create_task(self._keep_time(), name="tick"),
-            loop.create_task(self._keep_resolving(), name="resolve members"),
-        ]
+        self._keep(self._keep_looking(), "look")
+        self._keep(self._keep_time(), "tick")
+        self._keep(self._keep_resolving(), "resolve members")
         self.tell(
             EventName.STARTED,
             version=__version__,
@@ -234,12 +231,18 @@ class Node:
             )  # fmt: skip
             return
         try:
-            self._keys = self._make_keys(fresh)
+            keys = self._make_keys(fresh)
             tls = make_tls(fresh)
         except (OSError, ValueError) as error:
             self.tell(EventName.CONFIG_REJECTED, Severity.ERROR, why=str(error))
             return
-        self._apply(fresh, tls)
+        self._apply(fresh, keys, tls)
+
+    def _keep(self, work: Coroutine[None, None, None], name: str) -> None:
+        """Start a task, and hold it until it is done."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def tell(self, name: EventName, severity: Severity = Severity.INFO, **fields: object) -> None:
         """Record an event that happens now."""
@@ -415,15 +418,16 @@ class Node:
 
     # parts of the configuration
 
-    def _apply(self, fresh: Config, tls: TlsContexts | None) -> None:
+    def _apply(self, fresh: Config, keys: Keyring, tls: TlsContexts | None) -> None:
         """Go on under a new configuration; listeners and tables stay."""
         self._config = fresh
         self._roles.configure(fresh)
+        self._keys = keys
         self._tls = tls
         self._watch.configure(fresh.health, fresh.rm)
         set_limits(self._router.memory, fresh)
         self._publish()
-        self._tasks.append(asyncio.get_running_loop().create_task(self._renew()))
+        self._keep(self._renew(), "renew")
         self.tell(EventName.RELOADED, members=len(fresh.rm))
 
     async def _renew(self) -> None:
