@@ -34,7 +34,7 @@ import rig_merge  # noqa: E402
 from rig import Balancer, Process, Sipp  # noqa: E402
 
 RATE = 300
-TRIES = 5
+TRIES = 3
 FLAPPING_S = 300
 OVERLOAD_S = 20
 
