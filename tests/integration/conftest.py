@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import pytest
@@ -12,15 +13,17 @@ import rig
 P = TypeVar("P", bound=rig.Process)
 
 
+HERE = Path(__file__).parent
 LOAD = ("test_calls", "test_failover", "test_active_standby", "test_rotation", "test_merge")
 """Modules that put some hundred calls a second through a balancer: one at a time."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One test runner has the load tests, the other all the rest."""
+    """One test runner has the load tests, the other all the rest, module by module."""
     for item in items:
-        if item.path.stem in LOAD:
-            item.add_marker(pytest.mark.xdist_group("load"))
+        if item.path.parent == HERE:
+            group = "load" if item.path.stem in LOAD else item.path.stem
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 class Start(Protocol):
