@@ -18,6 +18,7 @@ LOAD = ("test_calls", "test_failover", "test_active_standby", "test_rotation", "
 """Modules that put some hundred calls a second through a balancer: one at a time."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One test runner has the load tests, the other all the rest, module by module."""
     for item in items:
