@@ -30,7 +30,7 @@ demo: setup      ## a show of some 30 s: calls flow, a member dies, nobody notic
 
 test: .venv/.dev ## every test, against real sipp, kamailio, ...
 	@.ci/packages test
-	@$(BIN)/pytest -q -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -q -n 2 --dist loadfile $(ARGS)
 
 check: .venv/.dev ## format, lint, types, import layers
 	@$(BIN)/ruff format --check --quiet . || { echo "unformatted: make fix"; exit 1; }
