@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 from packets import AFFINITY, RM, Bench, Dialog, loss_log, member, request
+from siphash24 import siphash24
 
 from rmlb.routing.keys import affinity_hash
 from rmlb.routing.losses import Loss, LossLog
@@ -22,10 +22,7 @@ MEMBERS = st.integers(1, 4)
 
 def slow_score(value: int, number: int, weight: int, key: bytes) -> float:
     """Weighted rendezvous: -weight / ln(u), u the hash of value and member in (0, 1)."""
-    seed = int.from_bytes(
-        hashlib.blake2b(b"member %d" % number, digest_size=8, key=key).digest(), "little"
-    )
-    mixed = value ^ seed
+    mixed = value ^ int.from_bytes(siphash24(b"member %d" % number, key=key).digest(), "little")
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
         mixed = ((mixed ^ (mixed >> shift)) * factor) % 2**64
     return -weight / math.log((mixed + 0.5) / 2**64)
