@@ -1,9 +1,9 @@
 """Secrets and keyed hashes (SIP-RULES 9).
 
 All of them are SipHash-2-4: made to authenticate short messages with 64 bits, at a third of the
-cost of BLAKE2b (docs/decisions/0009-siphash.md). Every use has its own sub-key, so that no value made for one place proves anything in another.
-Which secret signed travels as a key id beside each MAC: the first of the list signs, all
-verify, and a rolling change across balancers loses nothing.
+cost of BLAKE2b (docs/decisions/0009-siphash.md). Every use has its own sub-key, so that no value
+made for one place proves anything in another. Which secret signed travels as a key id beside each
+MAC: the first of the list signs, all verify, and a rolling change across balancers loses nothing.
 """
 
 from __future__ import annotations
