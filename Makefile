@@ -8,7 +8,9 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
-.venv/.run: pyproject.toml
+ENGINE := $(wildcard rmlb/fastpath/*.pyx rmlb/fastpath/*.pxd)
+
+.venv/.run: pyproject.toml setup.py $(ENGINE)
 	@.ci/packages build
 	@test -x $(BIN)/python || python3 -m venv .venv
 	@echo "installing rmlb into .venv ..."

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 
 import uvloop
 
-from rmlb import __version__
+from rmlb import __version__, fastpath
 from rmlb import config as configuration
 from rmlb.admin.api import AdminError, AdminServer, Conflict
 from rmlb.admin.views import (
@@ -45,7 +45,6 @@ from rmlb.routing.bindings import Phase
 from rmlb.routing.counters import Counters
 from rmlb.routing.keys import Keyring, affinity_hash
 from rmlb.routing.member import AdminState, Health, Member
-from rmlb.routing.router import Router
 from rmlb.settings import admin_files, as_configured, exchange_settings, fixed_parts, make_tls
 from rmlb.sip.address import SipAddress, bracketed
 from rmlb.snapshot import Snapshot, make_listeners, make_memory, make_table, set_limits
@@ -125,7 +124,8 @@ class Node:
         self._ready: bool | None = None
         self._weights: dict[int, int] = {}
         self._keys = self._make_keys(config)
-        self._router = Router(
+        self._router = fastpath.make_router(
+            fastpath.choose(),
             make_table(config, self._keys, self._instance, self._snapshot(self._members())),
             make_memory(config),
         )
@@ -256,6 +256,7 @@ class Node:
     def view(self) -> NodeView:
         config = self._config
         memory = self._router.memory
+        counted = self._router.counted()
         return NodeView(
             version=__version__,
             engine=self._router.name,
@@ -267,7 +268,7 @@ class Node:
             listeners=tuple(
                 ListenerView(str(each), self._exchange is not None) for each in config.sip.listen
             ),
-            members=tuple(self._member_view(number) for number in config.rm),
+            members=tuple(self._member_view(number, counted) for number in config.rm),
             state=StateView("memory", True),
             stopping=self._stopping,
             bindings=len(memory.bindings),
@@ -276,7 +277,7 @@ class Node:
         )
 
     def counters(self) -> Counters:
-        return self._router.counters
+        return self._router.counted()
 
     def events(self) -> EventLog:
         return self._events
@@ -284,15 +285,16 @@ class Node:
     def find_call(self, call_id: str) -> CallView | None:
         table = self._router.table
         key = affinity_hash(table.affinity_key, call_id.encode())
-        binding = self._router.memory.bindings.find(key)
-        if binding is None:
-            return None
-        states = {Phase.TRYING: "calling", Phase.LIVE: "answered"}
-        member = binding.member
-        if table.hotstandby:
-            member = table.losses.holder(member, binding.loss, key, table.affinity_key)
-        expires_in = max(0.0, binding.expires - asyncio.get_running_loop().time())
-        return CallView(call_id, member, states.get(binding.phase, "ended"), None, expires_in)
+        with self._router.held():
+            binding = self._router.memory.bindings.find(key)
+            if binding is None:
+                return None
+            states = {Phase.TRYING: "calling", Phase.LIVE: "answered"}
+            member = binding.member
+            if table.hotstandby:
+                member = table.losses.holder(member, binding.loss, key, table.affinity_key)
+            expires_in = max(0.0, binding.expires - asyncio.get_running_loop().time())
+            return CallView(call_id, member, states.get(binding.phase, "ended"), None, expires_in)
 
     async def set_admin_state(self, member_id: int, state: AdminState, why: str) -> None:
         before = self._admin_states.get(member_id, AdminState.ENABLED)
@@ -380,7 +382,7 @@ class Node:
     def _calls_left(self, member_id: int) -> int:
         """The member's calls, and its requests that are not answered yet."""
         memory = self._router.memory
-        return memory.bindings.calls[member_id] + len(memory.pending.waiting_for(member_id))
+        return memory.bindings.calls[member_id] + memory.pending.waiting_count(member_id)
 
     async def _keep_looking(self) -> None:
         """Repetitions, deadlines, and what traffic says of the members."""
@@ -425,7 +427,8 @@ class Node:
         self._keys = keys
         self._tls = tls
         self._watch.configure(fresh.health, fresh.rm)
-        set_limits(self._router.memory, fresh)
+        with self._router.held():
+            set_limits(self._router.memory, fresh)
         self._publish()
         self._keep(self._renew(), "renew")
         self.tell(EventName.RELOADED, members=len(fresh.rm))
@@ -482,7 +485,7 @@ class Node:
             self._exchange.expect_certificates(self._certificate_names)
         return changed
 
-    def _member_view(self, number: int) -> MemberView:
+    def _member_view(self, number: int, counted: Counters) -> MemberView:
         tracker = self._watch.tracker(number)
         change = tracker.last_change
         now = time.monotonic()
@@ -497,7 +500,7 @@ class Node:
             transitions=tracker.transitions,
             why=change.why if change is not None else None,
             since=time.time() - (now - change.at) if change is not None else None,
-            counters=self._router.counters.member(number),
+            counters=counted.member(number),
             probes=self._watch.probes(number),
             active=None if active is None else active == number,
             draining=self._draining_view(number),

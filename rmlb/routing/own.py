@@ -40,7 +40,7 @@ def as_sent(
     request = request_of(entry, table)
     request.loss = loss_of(entry, moment)
     transaction = signature.transaction(
-        table.keys, request.message, request.via, moment.memory.pending.find
+        table.keys, request.message, request.via, moment.memory.pending.knows
     )
     forward = to_member(request, member, transaction, Step.TRANSACTION, table, over=attempt.over)
     return None if isinstance(forward, Reason) else (forward.to, forward.data)

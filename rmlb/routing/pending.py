@@ -164,6 +164,13 @@ class PendingRequests:
     def find(self, key: int) -> Remembered | None:
         return self._entries.get(key)
 
+    def knows(self, key: int) -> bool:
+        return key in self._entries
+
+    def waiting_count(self, member: int) -> int:
+        """How many unanswered requests' newest attempt that member has."""
+        return len(self._with[member]) if member in self._with else 0
+
     def waiting_for(self, member: int) -> list[Remembered]:
         """Unanswered requests whose newest attempt that member has, oldest first."""
         keys = self._with.get(member)

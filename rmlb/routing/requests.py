@@ -76,7 +76,7 @@ def _send_to_member(request: Request, moment: Moment) -> Verdict:
     """Kind A."""
     table, memory = moment.table, moment.memory
     message, via, origin = request.message, request.via, request.origin
-    transaction = signature.transaction(table.keys, message, via, memory.pending.find)
+    transaction = signature.transaction(table.keys, message, via, memory.pending.knows)
     key = transaction.number
     entry = memory.pending.find(key)
     if entry is not None:

@@ -75,7 +75,7 @@ def send_elsewhere(entry: Remembered, moment: Moment) -> Reason | None:
         return member
     request = own.request_of(entry, table)
     transaction = signature.transaction(
-        table.keys, request.message, request.via, moment.memory.pending.find
+        table.keys, request.message, request.via, moment.memory.pending.knows
     )
     forward = to_member(request, member, transaction, Step.TRANSACTION, table)
     if isinstance(forward, Reason):

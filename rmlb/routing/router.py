@@ -6,6 +6,9 @@ Requests are handled in requests.py, responses in responses.py. Knows no sockets
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
 from rmlb.routing import resending
 from rmlb.routing.affinity import Memory, Moment
 from rmlb.routing.counters import Counters
@@ -29,15 +32,47 @@ from rmlb.sip.address import is_unicast
 from rmlb.sip.message import SipError, scan
 
 
+class Packets(Protocol):
+    """A thread that reads UDP sockets and leaves to Python what is not plain."""
+
+    def add(self, fd: int, listener: int, *, ipv4: bool) -> None:
+        """A bound, non-blocking socket, before `start`; it stays the caller's to close."""
+
+    def start(self) -> None:
+        """Raises OSError where there can be no thread."""
+
+    def stop(self) -> None:
+        """The sockets may be closed afterwards."""
+
+    def fileno(self) -> int:
+        """Readable while there is something to take."""
+
+    def take(self, most: int) -> list[tuple[str, Any, bytes]]:
+        """At most so many of what waits: (what, where, octets).
+
+        "datagram" from an Origin, "send" to a Destination, "refused" by a (host, port).
+        """
+
+
 class Router:
     """The Python engine: `receive` is the whole packet path between two sockets."""
 
     name = "python"
+    packets: Packets | None = None
+    """The compiled engine's thread that reads the UDP sockets."""
 
     def __init__(self, table: RoutingTable, memory: Memory) -> None:
         self.table = table
         self.memory = memory
         self.counters = Counters()
+
+    def held(self) -> AbstractContextManager[object]:
+        """Nothing else touches memory meanwhile; to be held by whoever reads it from outside."""
+        return nullcontext()
+
+    def counted(self) -> Counters:
+        """All that was counted; not to be changed."""
+        return self.counters
 
     def publish(self, table: RoutingTable, now: float) -> None:
         """The next message is routed by this snapshot.
@@ -91,6 +126,10 @@ class Router:
             verdict = refuse(error, origin, self.table)
         self._count(verdict)
         return verdict
+
+    def receive_odd(self, data: bytes, origin: Origin, now: float) -> Verdict:
+        """As `receive`, for what `packets` left to Python."""
+        return self.receive(data, origin, now)
 
     def refuse(self, data: bytes, error: SipError, origin: Origin) -> Verdict:
         """Decide on octets that could not even be framed as a message."""

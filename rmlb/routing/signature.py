@@ -57,7 +57,7 @@ class Transaction(NamedTuple):
 
 
 def transaction(
-    keys: Keyring, request: Message, via: Via, is_known: Callable[[int], object]
+    keys: Keyring, request: Message, via: Via, is_known: Callable[[int], bool]
 ) -> Transaction:
     """The transaction of a request. `via` is its top Via as received.
 

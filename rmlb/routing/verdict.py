@@ -66,6 +66,7 @@ class Reason(StrEnum):
     FOREIGN_RESPONSE = "foreign_response"
     UNVERIFIED_RESPONSE = "unverified_response"
     NO_SUCH_MEMBER = "no_such_member"
+    BACKLOG = "backlog"
     TO_OURSELVES = "to_ourselves"
     FORBIDDEN_DESTINATION = "forbidden_destination"
 
@@ -106,6 +107,7 @@ _RULES = {
     Reason.FOREIGN_RESPONSE: "SIP-RULES 1 F, RFC 3261 16.7 (3): the top Via is not ours",
     Reason.UNVERIFIED_RESPONSE: "SIP-RULES 2: branch and Via parameter do not verify",
     Reason.NO_SUCH_MEMBER: "SIP-RULES 1 C: no member has that address",
+    Reason.BACKLOG: "DESIGN 5: more that is not plain than the engine can see to",
     Reason.TO_OURSELVES: "SIP-RULES 1 F: nothing is sent to ourselves",
     Reason.FORBIDDEN_DESTINATION: "RFC 4475 3.3.10: no multicast, broadcast or port 0",
 }

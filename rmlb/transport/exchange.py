@@ -16,11 +16,13 @@ from typing import Protocol
 
 from rmlb.reasons import reason_of
 from rmlb.routing.counters import Counters
+from rmlb.routing.router import Packets
 from rmlb.routing.table import Listener
 from rmlb.routing.verdict import Destination, Forward, Origin, Own, Reply, Verdict
 from rmlb.sip.address import Transport, is_ip_literal, is_unicast
 from rmlb.sip.message import SipError
 from rmlb.transport.names import NameCache
+from rmlb.transport.odd import OddReader
 from rmlb.transport.ports import (
     PortShare,
     allow_connections,
@@ -29,7 +31,7 @@ from rmlb.transport.ports import (
     watch_peer,
 )
 from rmlb.transport.stream import Connection, StreamLimits
-from rmlb.transport.udp import UdpSocket
+from rmlb.transport.udp import UdpReader, UdpSocket
 
 FIRST_CHANNEL = 1024
 """Connections are numbered from here; lower channel numbers are listeners."""
@@ -42,10 +44,14 @@ class Engine(Protocol):
     """What decides: the Python router or its compiled twin."""
 
     counters: Counters
+    packets: Packets | None
+    """The thread that reads the UDP sockets; None: the event loop does."""
 
     def receive(self, data: bytes, origin: Origin, now: float) -> Verdict: ...
 
     def refuse(self, data: bytes, error: SipError, origin: Origin) -> Verdict: ...
+
+    def receive_odd(self, data: bytes, origin: Origin, now: float) -> Verdict: ...
 
     def take_outbox(self) -> list[Own]: ...
 
@@ -94,6 +100,7 @@ class Exchange:
         self._ports = PortShare(settings.balancer_id)
         self._names = NameCache()
         self._udp: dict[int, UdpSocket] = {}
+        self._readers: list[UdpReader | OddReader] = []
         self._servers: dict[int, asyncio.Server] = {}
         self._tls_sockets: dict[int, socket.socket] = {}
         self._connections: dict[int, Connection] = {}
@@ -120,6 +127,7 @@ class Exchange:
                 await self.stop()
                 where = f"{listener.transport}:{listener.host}:{listener.port}"
                 raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
+        self._begin_to_read()
         self._sweep()
 
     async def stop(self) -> None:
@@ -127,6 +135,9 @@ class Exchange:
         self._closing = True
         if self._sweeper is not None:
             self._sweeper.cancel()
+        for reader in self._readers:
+            reader.close()
+        self._readers.clear()
         for udp in self._udp.values():
             udp.close()
         self._udp.clear()
@@ -173,7 +184,12 @@ class Exchange:
     # Hub: what connections and UDP sockets call
 
     def receive(self, data: bytes, origin: Origin, now: float) -> None:
-        verdict = self._engine.receive(data, origin, now)
+        self._carry_out(self._engine.receive(data, origin, now))
+
+    def receive_odd(self, data: bytes, origin: Origin, now: float) -> None:
+        self._carry_out(self._engine.receive_odd(data, origin, now))
+
+    def _carry_out(self, verdict: Verdict) -> None:
         if isinstance(verdict, Forward | Reply):
             self.send(verdict.to, verdict.data)
         self.flush()
@@ -215,8 +231,6 @@ class Exchange:
         if listener.transport is Transport.UDP:
             self._udp[listener.index] = UdpSocket(
                 listener,
-                self.receive,
-                self._refused,
                 self.counters,
                 receive_buffer=settings.receive_buffer,
                 send_buffer=settings.send_buffer,
@@ -227,6 +241,18 @@ class Exchange:
             self._tls_sockets[listener.index] = sock
             sock = sock.dup()
         self._servers[listener.index] = await self._serve(listener, sock)
+
+    def _begin_to_read(self) -> None:
+        """Datagrams come from here on."""
+        packets = self._engine.packets
+        if packets is None:
+            self._readers += [
+                UdpReader(udp, self.receive, self._refused) for udp in self._udp.values()
+            ]
+        elif self._udp:
+            reader = OddReader(packets, self.receive_odd, self.send, self._refused)
+            reader.start(self._udp.values())
+            self._readers.append(reader)
 
     async def _serve(self, listener: Listener, sock: socket.socket) -> asyncio.Server:
         """Accept on `sock`, which is the server's own from here on."""

@@ -3,6 +3,8 @@
 ICMP errors are asked for (IP_RECVERR), because they tell of a dead member within a round trip.
 They come back through the error queue with the address that was refused; the kernel also fails
 the next send on the socket, to whomever that goes, so such a send is made once more.
+
+Reading is the event loop's under the Python engine (UdpReader), the packet thread's otherwise.
 """
 
 from __future__ import annotations
@@ -37,25 +39,12 @@ Refused = Callable[[str, int], None]
 
 
 class UdpSocket:
-    """One UDP listener.
-
-    `receive` gets every datagram with the batch's one `now`, `refused` the host and port that
-    answered a datagram with ICMP.
-    """
+    """One UDP listener: the socket, and sending."""
 
     def __init__(
-        self,
-        listener: Listener,
-        receive: Receive,
-        refused: Refused,
-        counters: Counters,
-        *,
-        receive_buffer: int,
-        send_buffer: int,
+        self, listener: Listener, counters: Counters, *, receive_buffer: int, send_buffer: int
     ) -> None:
-        self._listener = listener
-        self._receive = receive
-        self._refused = refused
+        self.listener = listener
         self._counters = counters
         sock = self._sock = listening_socket(listener, socket.SOCK_DGRAM)
         _set_buffer(sock, _SO_RCVBUFFORCE, socket.SO_RCVBUF, receive_buffer)
@@ -64,12 +53,6 @@ class UdpSocket:
             sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
         else:
             sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
-        # libuv stops watching a descriptor that reports EPOLLERR, which a filled error queue
-        # does; an epoll of our own in between reports only that there is something to do.
-        self._epoll = select.epoll()
-        self._epoll.register(sock.fileno(), select.EPOLLIN)
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._epoll.fileno(), self._ready)
 
     def send(self, data: bytes, host: str, port: int) -> None:
         """Send one datagram; a refusal by the kernel is counted by its errno name."""
@@ -81,9 +64,10 @@ class UdpSocket:
             else:
                 self._count(error)
 
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
     def close(self) -> None:
-        self._loop.remove_reader(self._epoll.fileno())
-        self._epoll.close()
         self._sock.close()
 
     def _send_once_more(self, data: bytes, host: str, port: int) -> None:
@@ -96,27 +80,17 @@ class UdpSocket:
         cause = errno.errorcode.get(error.errno or 0, "unknown").lower()
         self._counters.send_errors[cause] += 1
 
-    def _ready(self) -> None:
-        for _, events in self._epoll.poll(0):
-            if events & select.EPOLLERR:
-                self._read_errors()
-            if events & select.EPOLLIN:
-                self._read_datagrams()
+    # reading
 
-    def _read_datagrams(self) -> None:
-        now = self._loop.time()
-        index = self._listener.index
-        for _ in range(BATCH):
-            try:
-                data, source = self._sock.recvfrom(_MAX_DATAGRAM)
-            except BlockingIOError:
-                return
-            except OSError:  # an ICMP error for an earlier datagram; the queue tells whose
-                continue
-            host = source[0].partition("%")[0]
-            self._receive(data, Origin(Transport.UDP, index, index, host, source[1]), now)
+    def receive(self) -> tuple[bytes, tuple[str, int]] | None:
+        """One datagram and its source; None if there is none. Raises OSError, see the module."""
+        try:
+            data, source = self._sock.recvfrom(_MAX_DATAGRAM)
+        except BlockingIOError:
+            return None
+        return data, (source[0].partition("%")[0], source[1])
 
-    def _read_errors(self) -> None:
+    def refusals(self) -> set[tuple[str, int]]:
         """Drain the error queue: the address of each datagram that was refused."""
         refused: set[tuple[str, int]] = set()
         for _ in range(_ERRORS_AT_ONCE):
@@ -125,9 +99,52 @@ class UdpSocket:
             except OSError:
                 break
             refused.add((to[0].partition("%")[0], to[1]))
-        for host, port in refused:
-            self._counters.send_errors["refused"] += 1
-            self._refused(host, port)
+        self._counters.send_errors["refused"] += len(refused)
+        return refused
+
+
+class UdpReader:
+    """Reads one listener on the event loop.
+
+    `receive` gets every datagram with the batch's one `now`, `refused` the host and port that
+    answered a datagram with ICMP.
+    """
+
+    def __init__(self, udp: UdpSocket, receive: Receive, refused: Refused) -> None:
+        self._udp = udp
+        self._receive = receive
+        self._refused = refused
+        # libuv stops watching a descriptor that reports EPOLLERR, which a filled error queue
+        # does; an epoll of our own in between reports only that there is something to do.
+        self._epoll = select.epoll()
+        self._epoll.register(udp.fileno(), select.EPOLLIN)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._epoll.fileno(), self._ready)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._epoll.fileno())
+        self._epoll.close()
+
+    def _ready(self) -> None:
+        for _, events in self._epoll.poll(0):
+            if events & select.EPOLLERR:
+                for host, port in self._udp.refusals():
+                    self._refused(host, port)
+            if events & select.EPOLLIN:
+                self._read_datagrams()
+
+    def _read_datagrams(self) -> None:
+        now = self._loop.time()
+        index = self._udp.listener.index
+        for _ in range(BATCH):
+            try:
+                received = self._udp.receive()
+            except OSError:  # an ICMP error for an earlier datagram; the queue tells whose
+                continue
+            if received is None:
+                return
+            data, (host, port) = received
+            self._receive(data, Origin(Transport.UDP, index, index, host, port), now)
 
 
 def _set_buffer(sock: socket.socket, force: int, option: int, size: int) -> None:

@@ -1,0 +1,20 @@
+from rmlb.fastpath import tables
+from rmlb.routing.bindings import BindingLimits
+from rmlb.routing.counters import Counters
+from rmlb.routing.overload import LoadLimits
+from rmlb.routing.pending import PendingLimits
+from rmlb.routing.table import RoutingTable
+from rmlb.routing.verdict import Forward, Origin
+
+class Core:
+    bindings: tables.Bindings
+    pending: tables.PendingRequests
+    loads: tables.Loads
+    def __init__(
+        self, bindings: BindingLimits, pending: PendingLimits, loads: LoadLimits
+    ) -> None: ...
+    def __enter__(self) -> Core: ...
+    def __exit__(self, *exc: object) -> None: ...
+    def publish(self, table: RoutingTable) -> None: ...
+    def decide(self, data: bytes, origin: Origin, now: float) -> Forward | None: ...
+    def add_to(self, counters: Counters) -> None: ...

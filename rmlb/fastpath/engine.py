@@ -1,0 +1,72 @@
+"""The compiled engine: a Router whose plain messages never come to it.
+
+The core decides what is plain; everything else is routed by rmlb.routing, on the core's own tables
+and under its lock. So there is one truth of each rule in Python, and one table of each kind in C.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from copy import deepcopy
+
+from rmlb.fastpath.core import Core
+from rmlb.fastpath.packets import PacketLoop
+from rmlb.routing.affinity import Memory
+from rmlb.routing.counters import Counters
+from rmlb.routing.router import Router
+from rmlb.routing.table import RoutingTable
+from rmlb.routing.verdict import Origin, Verdict
+from rmlb.sip.message import SipError
+
+
+class CompiledRouter(Router):
+    """As Router; `memory` says how large the tables are to be."""
+
+    name = "compiled"
+
+    def __init__(self, table: RoutingTable, memory: Memory) -> None:
+        limits = (memory.bindings.limits, memory.pending.limits, memory.loads.limits)
+        self.core = core = Core(*limits)
+        super().__init__(table, Memory(core.bindings, core.pending, core.loads))
+        core.publish(table)
+        self.packets = self._packets = PacketLoop(core)
+
+    def held(self) -> AbstractContextManager[object]:
+        return self.core
+
+    def counted(self) -> Counters:
+        with self.core:
+            counters = deepcopy(self.counters)
+            self.core.add_to(counters)
+            self._packets.add_to(counters)
+        return counters
+
+    def publish(self, table: RoutingTable, now: float) -> None:
+        with self.core:
+            self.core.publish(table)
+            super().publish(table, now)
+
+    def look(self, now: float) -> None:
+        with self.core:
+            super().look(now)
+
+    def spared(self, member_id: int, now: float) -> None:
+        with self.core:
+            super().spared(member_id, now)
+
+    def receive(self, data: bytes, origin: Origin, now: float) -> Verdict:
+        plain = self.core.decide(data, origin, now)
+        return plain if plain is not None else self.receive_odd(data, origin, now)
+
+    def receive_odd(self, data: bytes, origin: Origin, now: float) -> Verdict:
+        """What the core was not sure of."""
+        with self.core:
+            return super().receive(data, origin, now)
+
+    def refuse(self, data: bytes, error: SipError, origin: Origin) -> Verdict:
+        with self.core:
+            return super().refuse(data, error, origin)
+
+    def expire(self, now: float) -> None:
+        with self.core:
+            super().expire(now)

@@ -1,0 +1,13 @@
+# Method for method the classes of routing/, which is what makes the same router run on both.
+from rmlb.routing import bindings, overload, pending
+
+class Members: ...
+
+class Bindings(bindings.Bindings):
+    def __init__(self, limits: bindings.BindingLimits, members: Members) -> None: ...
+
+class PendingRequests(pending.PendingRequests):
+    def __init__(self, limits: pending.PendingLimits, members: Members) -> None: ...
+
+class Loads(overload.Loads):
+    def __init__(self, limits: overload.LoadLimits, members: Members) -> None: ...
