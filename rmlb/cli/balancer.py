@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rmlb import config as configuration
-from rmlb.cli.failure import MISUSED, CliError
+from rmlb import fastpath
+from rmlb.cli.failure import FAILED, MISUSED, CliError
 from rmlb.config import Config, ConfigError
-
-ENGINE_VARIABLE = "RMLB_ENGINE"
 
 
 def check_config(path: Path) -> int:
@@ -35,27 +34,27 @@ def run_balancer(path: Path) -> int:
     config = _load(path)
     if config is None:
         return MISUSED
-    choose_engine(os.environ)
+    engine = choose_engine(os.environ)
     from rmlb import node
     from rmlb.events import Event, EventName, Severity, log_setup, write_log
 
     log_setup(config.log.level, config.log.format)
-    for warning in configuration.warnings(config):
+    warnings = configuration.warnings(config)
+    if engine == "python" and not fastpath.is_built():
+        warnings = (*warnings, f"{fastpath.NOT_BUILT}; the Python engine runs")
+    for warning in warnings:
         fields = {"file": str(path), "why": warning}
         write_log(Event(EventName.CONFIG_WARNING, time.time(), Severity.WARNING, fields))
     return node.run(config)
 
 
 def choose_engine(environ: Mapping[str, str]) -> str:
-    """The implementation of the packet path. A forced choice that is missing is an error."""
-    wanted = environ.get(ENGINE_VARIABLE) or "python"
-    if wanted == "compiled":
-        raise CliError(
-            f"{ENGINE_VARIABLE}=compiled: this build has no compiled engine; use python or unset it"
-        )
-    if wanted != "python":
-        raise CliError(f"{ENGINE_VARIABLE}={wanted!r}: allowed: python, compiled", MISUSED)
-    return wanted
+    """The engine to run, see `fastpath`. Raises CliError where it is not there, or not known."""
+    try:
+        return fastpath.choose(environ)
+    except fastpath.EngineError as error:
+        known = environ.get(fastpath.VARIABLE) in fastpath.CHOICES
+        raise CliError(str(error), FAILED if known else MISUSED) from None
 
 
 def _load(path: Path) -> Config | None:

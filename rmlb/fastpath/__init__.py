@@ -17,13 +17,16 @@ docs/decisions/0010-compiled-engine.md says why it is so.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib.util import find_spec
 
 from rmlb.routing.affinity import Memory
 from rmlb.routing.router import Router
 from rmlb.routing.table import RoutingTable
 
+VARIABLE = "RMLB_ENGINE"
 CHOICES = ("python", "compiled")
+NOT_BUILT = "the compiled engine is not built: it wants gcc and python3-dev at installation"
 
 
 class EngineError(ValueError):
@@ -38,16 +41,13 @@ def is_built() -> bool:
     )
 
 
-def choose() -> str:
+def choose(environ: Mapping[str, str] = os.environ) -> str:
     """The engine to run. Raises EngineError where RMLB_ENGINE asks for what is not there."""
-    wanted = os.environ.get("RMLB_ENGINE", "")
+    wanted = environ.get(VARIABLE, "")
     if wanted and wanted not in CHOICES:
-        raise EngineError(f"RMLB_ENGINE is {wanted!r}; allowed: {', '.join(CHOICES)}")
+        raise EngineError(f"{VARIABLE}={wanted!r}: allowed: {', '.join(CHOICES)}")
     if wanted == "compiled" and not is_built():
-        raise EngineError(
-            "RMLB_ENGINE=compiled, but the compiled engine is not built: "
-            "install gcc and python3-dev, then rmlb again"
-        )
+        raise EngineError(f"{VARIABLE}=compiled: {NOT_BUILT}")
     return wanted or ("compiled" if is_built() else "python")
 
 

@@ -311,9 +311,9 @@ async def test_simulate_is_mounted(rmlb: Rmlb) -> None:
     assert "--listen" in ended.out
 
 
-async def test_run_refuses_a_missing_engine(tmp_path: Path) -> None:
+async def test_run_refuses_an_unknown_engine(tmp_path: Path) -> None:
     config = tmp_path / "rmlb.toml"
     config.write_text('[cluster]\nvirtual-ip = "127.0.0.1"\n[rm.1]\nsip = "127.0.0.1:7001"\n')
-    ended = await Rmlb("", RMLB_ENGINE="compiled")("run", str(config))
-    assert (ended.code, ended.out) == (1, "")
-    assert ended.err.startswith("rmlb: RMLB_ENGINE=compiled: ")
+    ended = await Rmlb("", RMLB_ENGINE="rust")("run", str(config))
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == "rmlb: RMLB_ENGINE='rust': allowed: python, compiled\n"

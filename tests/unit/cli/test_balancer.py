@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rmlb import fastpath
 from rmlb.cli.balancer import check_config, choose_engine, run_balancer
 from rmlb.cli.failure import CliError
 
@@ -58,13 +59,25 @@ def test_check_of_a_missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "no such file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("environ", [{}, {"RMLB_ENGINE": ""}, {"RMLB_ENGINE": "python"}])
-def test_the_engine_is_python(environ: dict[str, str]) -> None:
+@pytest.mark.parametrize("wanted", ["python", "compiled"])
+def test_the_engine_that_is_asked_for(wanted: str) -> None:
+    assert choose_engine({"RMLB_ENGINE": wanted}) == wanted
+
+
+@pytest.mark.parametrize("environ", [{}, {"RMLB_ENGINE": ""}])
+def test_the_compiled_engine_where_it_is_built(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert choose_engine(environ) == "compiled"
+    monkeypatch.setattr(fastpath, "is_built", lambda: False)
     assert choose_engine(environ) == "python"
 
 
 @pytest.mark.parametrize(("wanted", "code"), [("compiled", 1), ("rust", 2)])
-def test_a_forced_engine_that_is_missing_is_an_error(wanted: str, code: int) -> None:
+def test_a_forced_engine_that_is_missing_is_an_error(
+    wanted: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fastpath, "is_built", lambda: False)
     with pytest.raises(CliError, match=wanted) as caught:
         choose_engine({"RMLB_ENGINE": wanted})
     assert caught.value.code == code
