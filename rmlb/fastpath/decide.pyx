@@ -1101,9 +1101,9 @@ cdef int _response(
             return 0
     else:
         b = &core.bindings.items[bound]
+        if b.flags & CALLEES and success:
+            return 0
         if m.method == INVITE and success:
-            if b.flags & CALLEES:
-                return 0
             if member >= 0 and b.phase == LIVE and b.member != s.members[member].slot:
                 return 0
             if p != NULL and initial and not repeated:
