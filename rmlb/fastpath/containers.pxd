@@ -5,10 +5,30 @@ most slots there may be, and touched only as slots are used: no growth, so no pa
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free
+
+cdef extern from "<sys/mman.h>" nogil:
+    int madvise(void*, size_t, int)
+    int MADV_HUGEPAGE
+
+cdef extern from * nogil:
+    void __builtin_prefetch(const void*)
 
 cdef enum:
     NONE = 0xFFFFFFFF
+
+
+cdef inline void* reserve(size_t count, size_t each) noexcept nogil:
+    """Zeroed memory, taken as it is used; NULL: there is none. Large tables are in huge pages: a
+    look-up may miss the cache, but not the translation of its address, too."""
+    cdef void* made = calloc(count if count else 1, each)
+    cdef size_t size = count * each
+    cdef uintptr_t first
+    if made != NULL and size >= 4194304:
+        first = (<uintptr_t> made + 4095) & ~<uintptr_t> 4095
+        madvise(<void*> first, size - 4096, MADV_HUGEPAGE)
+    return made
 
 
 cdef struct Index:
@@ -48,14 +68,19 @@ cdef inline int index_make(Index* index, uint32_t slots) noexcept nogil:
         size *= 2
     index.mask = <uint32_t> (size - 1)
     index.used = 0
-    index.places = <uint32_t*> calloc(size, sizeof(uint32_t))
-    index.keys = <uint64_t*> calloc(slots, sizeof(uint64_t))
+    index.places = <uint32_t*> reserve(size, sizeof(uint32_t))
+    index.keys = <uint64_t*> reserve(slots, sizeof(uint64_t))
     return index.places != NULL and index.keys != NULL
 
 
 cdef inline void index_free(Index* index) noexcept nogil:
     free(index.places)
     free(index.keys)
+
+
+cdef inline void index_prefetch(const Index* index, uint64_t key) noexcept nogil:
+    """It will be looked for soon."""
+    __builtin_prefetch(&index.places[<uint32_t> key & index.mask])
 
 
 cdef inline uint32_t index_find(const Index* index, uint64_t key) noexcept nogil:
@@ -102,8 +127,8 @@ cdef inline void index_remove(Index* index, uint64_t key) noexcept nogil:
 
 
 cdef inline int links_make(Links* links, uint32_t slots) noexcept nogil:
-    links.before = <uint32_t*> calloc(slots, sizeof(uint32_t))
-    links.after = <uint32_t*> calloc(slots, sizeof(uint32_t))
+    links.before = <uint32_t*> reserve(slots, sizeof(uint32_t))
+    links.after = <uint32_t*> reserve(slots, sizeof(uint32_t))
     return links.before != NULL and links.after != NULL
 
 
@@ -143,8 +168,8 @@ cdef inline void list_remove(List* line, Links* links, uint32_t slot) noexcept n
 cdef inline int wheel_make(Wheel* wheel, uint32_t slots, uint32_t seconds) noexcept nogil:
     """`seconds` is a power of two: what is due later than that is looked at on the way."""
     cdef uint32_t i
-    wheel.seconds = <List*> calloc(seconds, sizeof(List))
-    wheel.at = <uint32_t*> calloc(slots, sizeof(uint32_t))
+    wheel.seconds = <List*> reserve(seconds, sizeof(List))
+    wheel.at = <uint32_t*> reserve(slots, sizeof(uint32_t))
     wheel.mask = seconds - 1
     wheel.next = wheel.earliest = -1
     if wheel.seconds == NULL or wheel.at == NULL or not links_make(&wheel.links, slots):

@@ -22,7 +22,7 @@ from rmlb.fastpath.tables cimport (
     load_first_answer, load_has_room, load_heard, load_sent, pend_add_tag, pend_answered, pend_find,
     pend_new, pend_provisional, METHOD_ROOM,
 )
-from rmlb.fastpath.containers cimport NONE
+from rmlb.fastpath.containers cimport NONE, index_prefetch
 
 cdef enum:
     MOST_EDITS = 24
@@ -64,12 +64,17 @@ cdef inline void _put(Pen* pen, const uint8_t* octets, int32_t size) noexcept no
         memcpy(pen.octets + pen.size, octets, <size_t> size)
         pen.size += size
     else:
-        pen.size = pen.room + 1
+        pen.size = 0
         pen.room = -1
 
 
 cdef inline void _put_char(Pen* pen, uint8_t c) noexcept nogil:
-    _put(pen, &c, 1)
+    if pen.size < pen.room:
+        pen.octets[pen.size] = c
+        pen.size += 1
+    else:
+        pen.size = 0
+        pen.room = -1
 
 
 cdef inline void _put_number(Pen* pen, uint64_t number) noexcept nogil:
@@ -444,6 +449,8 @@ cdef struct Request:
     bint has_mark
     Mark mark
     int sender
+    uint64_t mac  # of the branch, under the key that signs
+    uint64_t call  # the Call-ID's hash
 
 
 cdef int _read_routes(const Snapshot* s, const uint8_t* data, Request* r) noexcept nogil:
@@ -710,16 +717,14 @@ cdef int _to_member(
     cdef Way* way
     cdef Uri* towards
     cdef Span value
-    mac = _branch_mac(&s.keys[0], data, &r.m, &r.via, &fits)
-    if not fits or pend_find(core.pending, mac) != <uint32_t> NONE:
+    mac = r.mac
+    call = r.call
+    if pend_find(core.pending, mac) != <uint32_t> NONE:
         return 0
     for i in range(1, s.key_count):
         found = _branch_mac(&s.keys[i], data, &r.m, &r.via, &fits)
         if pend_find(core.pending, found) != <uint32_t> NONE:
             return 0
-    call = siphash24(
-        s.affinity, data + r.m.call_id.start, r.m.call_id.end - r.m.call_id.start
-    )
     bound = bind_find(core.bindings, call)
     if bound != <uint32_t> NONE:
         b = &core.bindings.items[bound]
@@ -835,8 +840,6 @@ cdef int _outward(
     cdef Snapshot* s = core.snapshot
     cdef Uri* target = &r.uri
     cdef Span value
-    cdef uint64_t mac
-    cdef bint fits
     cdef int32_t size
     cdef int listener, known
     if r.first < r.routes.count:
@@ -863,9 +866,6 @@ cdef int _outward(
     known = _member_named(s, data + target.host.start, size, out.port)
     if known >= 0 and known == r.sender:
         return 0
-    mac = _branch_mac(&s.keys[0], data, &r.m, &r.via, &fits)
-    if not fits:
-        return 0
     out.listener = <uint8_t> listener
     out.channel = 0
     out.member = out.answered_by = -1
@@ -873,7 +873,7 @@ cdef int _outward(
     out.step = NO_STEP
     out.initial = False
     out.status = 0
-    if not _render(s, data, r, o, &s.keys[0], mac, b"0", 1, 0, False, out):
+    if not _render(s, data, r, o, &s.keys[0], r.mac, b"0", 1, 0, False, out):
         return 0
     return out.transport != UDP or out.size <= MOST_UDP
 
@@ -884,6 +884,7 @@ cdef int _request(
     cdef Snapshot* s = core.snapshot
     cdef Scan* m = &r.m
     cdef Uri* following
+    cdef bint fits
     cdef bint to_tag = m.to_tag.end > m.to_tag.start
     if m.flags & (HAS_PROXY_REQUIRE | HAS_OWN_VIA_PARAM) or m.max_forwards == 0:
         return 0
@@ -895,6 +896,12 @@ cdef int _request(
         return 0
     if memcmp(data + r.via.branch.start, b"z9hG4bK", 7) != 0:
         return 0
+    r.mac = _branch_mac(&s.keys[0], data, m, &r.via, &fits)
+    if not fits:
+        return 0
+    r.call = siphash24(s.affinity, data + m.call_id.start, m.call_id.end - m.call_id.start)
+    index_prefetch(&core.pending.index, r.mac)
+    index_prefetch(&core.bindings.index, r.call)
     if not parse_uri(data, m.uri.start, m.uri.end, &r.uri):
         return 0
     if m.method == ACK and m.to_tag.end - m.to_tag.start >= 5:
@@ -1034,7 +1041,10 @@ cdef int _response(
             return 0
     elif m.via_count < 2 or not parse_via(data, m.vias[1].value, m.vias[1].end, &below):
         return 0
-    if not _read_own(s, data, &via, &own) or not _is_ours(s, data, m, &via, &below, &own):
+    if not _read_own(s, data, &via, &own):
+        return 0
+    index_prefetch(&core.pending.index, own.mac)
+    if not _is_ours(s, data, m, &via, &below, &own):
         return 0
     # back to the caller (responses._return_address)
     host = below.host

@@ -10,19 +10,32 @@ from contextlib import AbstractContextManager
 from copy import deepcopy
 
 from rmlb.fastpath.core import Core
+from rmlb.fastpath.framing import cut
 from rmlb.fastpath.packets import PacketLoop
 from rmlb.routing.affinity import Memory
 from rmlb.routing.counters import Counters
 from rmlb.routing.router import Router
 from rmlb.routing.table import RoutingTable
 from rmlb.routing.verdict import Origin, Verdict
+from rmlb.sip.framing import StreamFramer
 from rmlb.sip.message import SipError
+
+
+class CompiledFramer(StreamFramer):
+    """As StreamFramer; whole plain messages do not come to it."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        if not self.is_empty:
+            return super().feed(data)
+        messages, rest = cut(data, self.max_message_size)
+        return messages + super().feed(rest) if rest else messages
 
 
 class CompiledRouter(Router):
     """As Router; `memory` says how large the tables are to be."""
 
     name = "compiled"
+    framer = CompiledFramer
 
     def __init__(self, table: RoutingTable, memory: Memory) -> None:
         limits = (memory.bindings.limits, memory.pending.limits, memory.loads.limits)

@@ -365,14 +365,47 @@ cdef inline int _method(const uint8_t* at, int32_t size) noexcept nogil:
     return OTHER
 
 
-cdef inline bint _mentions_us(const uint8_t* at, int32_t size) noexcept nogil:
+cdef bint _mentions_us(const uint8_t* data, int32_t at, int32_t end) noexcept nogil:
     """"rmlb" stands there, in any case."""
-    cdef int32_t i
-    for i in range(1, size - 2):
-        if (at[i] | 32) == 109 and (at[i - 1] | 32) == 114:
-            if (at[i + 1] | 32) == 108 and (at[i + 2] | 32) == 98:
+    cdef const uint8_t* found
+    cdef int32_t start = at, i
+    cdef int turn
+    for turn in range(2):
+        at = start + 1
+        while at + 2 < end:
+            found = <const uint8_t*> memchr(data + at, 77 if turn else 109, end - at - 2)
+            if found == NULL:
+                break
+            i = <int32_t> (found - data)
+            if (data[i - 1] | 32) == 114 and (data[i + 1] | 32) == 108 and (data[i + 2] | 32) == 98:
                 return True
+            at = i + 1
     return False
+
+
+cdef inline int32_t _name_end(const uint8_t* data, int32_t at, int32_t end) noexcept nogil:
+    """Where the token at `at` ends. Names that nearly all messages have are known at a glance."""
+    cdef const uint8_t* p = data + at
+    if end - at > 14:
+        if p[3] == 58:
+            if memcmp(p, b"Via", 3) == 0:
+                return at + 3
+        elif p[4] == 58:
+            if memcmp(p, b"From", 4) == 0 or memcmp(p, b"CSeq", 4) == 0:
+                return at + 4
+        elif p[7] == 58:
+            if memcmp(p, b"Call-ID", 7) == 0 or memcmp(p, b"Contact", 7) == 0:
+                return at + 7
+        elif p[12] == 58:
+            if memcmp(p, b"Max-Forwards", 12) == 0 or memcmp(p, b"Content-Type", 12) == 0:
+                return at + 12
+            if memcmp(p, b"Record-Route", 12) == 0:
+                return at + 12
+        elif p[14] == 58 and memcmp(p, b"Content-Length", 14) == 0:
+            return at + 14
+    while at < end and CLASS[data[at]] & TOKEN:
+        at += 1
+    return at
 
 
 cdef int _start_line(const uint8_t* data, int32_t end, Scan* out) noexcept nogil:
@@ -438,16 +471,14 @@ cdef int scan(const uint8_t* data, int32_t size, int max_headers, Scan* out) noe
             if data[at + 1] != 10:
                 return 0
             break
-        found = <const uint8_t*> memchr(data + at, 13, size - at)
-        if found == NULL or found + 1 >= data + size or found[1] != 10:
+        found = <const uint8_t*> memchr(data + at, 10, size - at)
+        if found == NULL:
             return 0
-        end = <int32_t> (found - data)
-        if memchr(data + at, 10, end - at) != NULL:
+        end = <int32_t> (found - data) - 1
+        if end < at or data[end] != 13:
             return 0
         name = at
-        while at < end and CLASS[data[at]] & TOKEN:
-            at += 1
-        colon = at
+        colon = _name_end(data, at, end)
         if colon == name or colon >= end or data[colon] != 58:
             return 0
         headers += 1
@@ -472,7 +503,7 @@ cdef int scan(const uint8_t* data, int32_t size, int max_headers, Scan* out) noe
                 out.vias[out.via_count] = line
                 out.via_count += 1
                 in_vias = True
-                if _mentions_us(data + line.value, end - line.value):
+                if out.is_request and _mentions_us(data, line.value, end):
                     out.flags |= HAS_OWN_VIA_PARAM
         elif first == 102:  # f, from
             if length == 1 or _is(data + name, length, b"from", 4):
@@ -551,6 +582,11 @@ cdef int scan(const uint8_t* data, int32_t size, int max_headers, Scan* out) noe
             if _is(data + name, length, b"x-genesys-gvp-session-id", 24):
                 out.flags |= HAS_SESSION_HEADER
     if (seen & 15) != 15 or out.via_count == 0:
+        return 0
+    length = 0  # of carriage returns: as many as lines, or there is a lone one
+    for name in range(at):
+        length += data[name] == 13
+    if length != headers + 1:
         return 0
     if out.below_vias < 0:
         out.below_vias = at

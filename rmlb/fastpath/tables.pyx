@@ -14,7 +14,7 @@ from libc.string cimport memcpy, memmove, memset
 
 from rmlb.fastpath.containers cimport (
     NONE, index_find, index_free, index_make, index_put, index_remove, links_free, links_make,
-    list_append, list_clear, list_remove, wheel_first, wheel_free, wheel_make, wheel_put,
+    list_append, list_clear, list_remove, reserve, wheel_first, wheel_free, wheel_make, wheel_put,
     wheel_take,
 )
 from rmlb.fastpath.scan cimport Method
@@ -574,7 +574,7 @@ cdef class Bindings:
         self.t.unused = <uint32_t> NONE
         list_clear(&self.t.needed)
         list_clear(&self.t.redundant)
-        self.t.items = <Bind*> calloc(slots, sizeof(Bind))
+        self.t.items = <Bind*> reserve(slots, sizeof(Bind))
         self.t.calls = <int64_t*> calloc(MOST_MEMBERS, sizeof(int64_t))
         if (
             not index_make(&self.t.index, slots) or not links_make(&self.t.age, slots)
@@ -751,7 +751,7 @@ cdef class PendingRequests:
         self.t.slots = slots
         self.t.unused = <uint32_t> NONE
         list_clear(&self.t.order)
-        self.t.items = <Pend*> calloc(slots, sizeof(Pend))
+        self.t.items = <Pend*> reserve(slots, sizeof(Pend))
         self.t.waiting = <int64_t*> calloc(MOST_MEMBERS, sizeof(int64_t))
         self.t.given_up = <int64_t*> calloc(MOST_MEMBERS, sizeof(int64_t))
         if (

@@ -29,6 +29,7 @@ from rmlb.routing.verdict import (
     Verdict,
 )
 from rmlb.sip.address import is_unicast
+from rmlb.sip.framing import StreamFramer
 from rmlb.sip.message import SipError, scan
 
 
@@ -58,6 +59,8 @@ class Router:
     """The Python engine: `receive` is the whole packet path between two sockets."""
 
     name = "python"
+    framer: type[StreamFramer] = StreamFramer
+    """What cuts streams into messages."""
     packets: Packets | None = None
     """The compiled engine's thread that reads the UDP sockets."""
 

@@ -20,7 +20,7 @@ class StreamFramer:
     """Cuts one direction of one connection into messages."""
 
     def __init__(self, *, max_message_size: int = 65535) -> None:
-        self._max = max_message_size
+        self.max_message_size = max_message_size
         self._buffer = bytearray()
         self._searched = 0  # octets already searched for the end of the header
         self._whole = 0  # size of the message at the front, 0 while unknown
@@ -36,6 +36,11 @@ class StreamFramer:
     def broken(self) -> bool:
         """`error` is set."""
         return self.error is not None
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing has arrived but whole messages."""
+        return not self._buffer and self.error is None
 
     @property
     def is_waiting(self) -> bool:
@@ -62,7 +67,7 @@ class StreamFramer:
             messages.append(bytes(buffer[: self._whole]))
             del buffer[: self._whole]
             self._whole = self._searched = 0
-        if self.unbounded and len(buffer) > self._max:
+        if self.unbounded and len(buffer) > self.max_message_size:
             self.error = SipError(513, "message larger than the limit")
         return messages
 
@@ -96,10 +101,10 @@ class StreamFramer:
         blank = buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
         if blank < 0:
             self._searched = len(buffer)
-            if len(buffer) > self._max:
+            if len(buffer) > self.max_message_size:
                 self.error = SipError(513, "header larger than the limit")
             return
-        if blank + 4 > self._max:  # whatever the cuts: what is too large is so before all else
+        if blank + 4 > self.max_message_size:  # whatever the cuts: what is too large is so before all else
             self.error = SipError(513, "header larger than the limit")
             return
         lengths = _LENGTH.findall(buffer, 0, blank + 2)
@@ -114,5 +119,5 @@ class StreamFramer:
             self.error = SipError(400, "malformed Content-Length")
             return
         self._whole = blank + 4 + int(digits)
-        if self._whole > self._max:
+        if self._whole > self.max_message_size:
             self.error = SipError(513, "message larger than the limit")

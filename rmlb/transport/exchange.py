@@ -20,6 +20,7 @@ from rmlb.routing.router import Packets
 from rmlb.routing.table import Listener
 from rmlb.routing.verdict import Destination, Forward, Origin, Own, Reply, Verdict
 from rmlb.sip.address import Transport, is_ip_literal, is_unicast
+from rmlb.sip.framing import StreamFramer
 from rmlb.sip.message import SipError
 from rmlb.transport.names import NameCache
 from rmlb.transport.odd import OddReader
@@ -44,6 +45,7 @@ class Engine(Protocol):
     """What decides: the Python router or its compiled twin."""
 
     counters: Counters
+    framer: type[StreamFramer]
     packets: Packets | None
     """The thread that reads the UDP sockets; None: the event loop does."""
 
@@ -276,6 +278,7 @@ class Exchange:
                 transport or listener.transport,
                 listener.index,
                 self._settings.limits,
+                self._engine.framer(max_message_size=self._settings.limits.max_message_size),
                 accepted=accepted,
             )
 

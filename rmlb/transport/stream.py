@@ -60,6 +60,7 @@ class Connection(asyncio.Protocol):
         transport: Transport,
         listener: int,
         limits: StreamLimits,
+        framer: StreamFramer,
         *,
         accepted: bool,
     ) -> None:
@@ -74,7 +75,7 @@ class Connection(asyncio.Protocol):
         self.idle = False
         """It is closed because nothing was said for too long: nobody's fault."""
         self._hub = hub
-        self._framer = StreamFramer(max_message_size=limits.max_message_size)
+        self._framer = framer
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._pipe: asyncio.Transport | None = None
