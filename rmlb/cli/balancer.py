@@ -24,7 +24,7 @@ def check_config(path: Path) -> int:
         return MISUSED
     print(configuration.render(config))
     print(f"# expected takeover: {configuration.expected_takeover(config)}")
-    for warning in configuration.warnings(config):
+    for warning in _warnings(config):
         print(f"# warning: {warning}")
     return 0
 
@@ -39,13 +39,19 @@ def run_balancer(path: Path) -> int:
     from rmlb.events import Event, EventName, Severity, log_setup, write_log
 
     log_setup(config.log.level, config.log.format)
-    warnings = configuration.warnings(config)
+    warnings = _warnings(config)
     if engine == "python" and not fastpath.is_built():
         warnings = (*warnings, f"{fastpath.NOT_BUILT}; the Python engine runs")
     for warning in warnings:
         fields = {"file": str(path), "why": warning}
         write_log(Event(EventName.CONFIG_WARNING, time.time(), Severity.WARNING, fields))
     return node.run(config)
+
+
+def _warnings(config: Config) -> tuple[str, ...]:
+    from rmlb.alarms import advice
+
+    return (*configuration.warnings(config), *advice.warnings(config))
 
 
 def choose_engine(environ: Mapping[str, str]) -> str:
