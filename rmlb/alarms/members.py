@@ -44,8 +44,12 @@ class MemberAlarms:
             if self._admin[member] == "disabled":
                 return self._stops(member, "disabled", why, event.at)
         elif event.name is EventName.MEMBER_DRAINED:
-            # after a switch-over it is passive, not stopped
-            return self._stops(member, "drained", why, event.at) if why == "operator" else None
+            if why != "operator":
+                return None  # after a switch-over it is passive, not stopped
+            self._admin[member] = "draining"  # an empty one is drained before it is told to drain
+            return self._stops(member, "drained", why, event.at)
+        else:
+            return None
         return self._back(member, why, event.at)
 
     def _left(self, member: int, before: str, why: str, at: float) -> Event | None:
