@@ -156,8 +156,8 @@ FIRST_RESPONSE: Final = Metric(
 EVENTS: Final = Metric(
     "rmlb_events_total",
     Kind.COUNTER,
-    "Events by name and severity; docs/runbook.md says what each means.",
-    ("name", "severity"),
+    "Events by their name and severity; docs/runbook.md says what each means.",
+    ("event", "severity"),
 )
 ALARM_DELIVERIES: Final = Metric(
     "rmlb_alarm_deliveries_total",

@@ -385,7 +385,7 @@ async def test_a_killed_and_a_drained_member_make_one_alarm_each_everywhere(
             balancer.wait_health(2, "out of service")
             assert told(balancer) == expected
             metrics = balancer.metrics()
-            named = metrics.by("rmlb_events_total", "name")
+            named = metrics.by("rmlb_events_total", "event")
             assert all(named[name] == 1 for name in expected)
             return told(balancer)
 
