@@ -272,6 +272,28 @@ def events(
         raise typer.Exit(128 + signal.SIGINT) from None
 
 
+@app.command(name="import-rm")
+def import_rm(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Exported options, one for each RM.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="CONFIG", help="Write it there, not to stdout."),
+    ] = None,
+    beside: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The balancer runs on member N's host (Linux)."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over an existing file.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Configuration and report.")] = False,
+) -> None:
+    """Make a configuration of Resource Managers' exported options, and report on each option."""
+    from rmlb.cli.import_rm import import_rm as import_files
+
+    raise typer.Exit(import_files(files, out, beside, force, as_json))
+
+
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def simulate(context: typer.Context) -> None:
     """Be a Resource Manager or a SIP Server, for trying out: simulate rm|sip-server."""
