@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,11 +16,13 @@ from rmlb.cli.failure import FAILED, MISUSED, CliError
 from rmlb.config import Config, ConfigError
 
 
-def check_config(path: Path) -> int:
+def check_config(path: Path, as_json: bool = False) -> int:
     """Print the effective configuration with takeover time and warnings as comments.
 
-    The exit code: 0, or 2 after one line per error on stderr.
+    The exit code: 0, or 2 after one line per error on stderr. `as_json`: one object on stdout.
     """
+    if as_json:
+        return _check_as_json(path)
     config = _load(path)
     if config is None:
         return MISUSED
@@ -26,6 +30,27 @@ def check_config(path: Path) -> int:
     print(f"# expected takeover: {configuration.expected_takeover(config)}")
     for warning in _warnings(config):
         print(f"# warning: {warning}")
+    return 0
+
+
+def _check_as_json(path: Path) -> int:
+    try:
+        config = configuration.load(path)
+    except ConfigError as error:
+        problems = [
+            {"file": p.file, "key": p.key, "message": p.message, "allowed": p.allowed}
+            for p in error.problems
+        ]
+        print(json.dumps({"valid": False, "problems": problems}, indent=2))
+        return MISUSED
+    answer = {
+        "valid": True,
+        "problems": [],
+        "warnings": list(_warnings(config)),
+        "expected_takeover": configuration.expected_takeover(config),
+        "config": tomllib.loads(configuration.render(config)),
+    }
+    print(json.dumps(answer, indent=2))
     return 0
 
 

@@ -97,8 +97,8 @@ def test_transports_with_an_address_and_tls() -> None:
 
 def test_members_that_differ() -> None:
     other = export(cluster={"mymemberid": "2", "heartbeattimer": "8000"})
-    imported = convert([("b", other), ("a", export(cluster={"mymemberid": "1",
-                                                            "heartbeattimer": "2000"}))])  # fmt: skip
+    mine = export(cluster={"mymemberid": "1", "heartbeattimer": "2000"})
+    imported = convert([("b", other), ("a", mine)])
     assert accepted(imported).cluster.heartbeattimer_ms == 2000
     assert any("heartbeattimer: the members differ" in line for line in imported.report.changed)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,13 +64,11 @@ def test_what_is_odd_is_noted() -> None:
 
 @pytest.mark.parametrize("octets", [b"", b"hello", b"<xml/>", b"\x00\xff\xfe" * 5])
 def test_what_is_no_export(octets: bytes) -> None:
-    with pytest.raises(ValueError, match="no text|no \\[section\\]"):
+    with pytest.raises(ValueError, match=r"no text|no \[section\]"):
         read_export(octets)
 
 
 @given(st.binary(max_size=200))
 def test_any_octets_are_read_or_refused(octets: bytes) -> None:
-    try:
-        read_export(octets)
-    except ValueError as error:
-        assert str(error).startswith(("it is no text", "no [section]"))
+    with suppress(ValueError):
+        assert read_export(octets).sections
