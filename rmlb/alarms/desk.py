@@ -30,7 +30,7 @@ CLOSE_S: Final = 2.0
 _LEVELS: Final = {"debug": 0, "info": 1, "warning": 2, "error": 3}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Lane:
     wanted: ReactionConfig | WebhookConfig
     lane: Lane
@@ -68,21 +68,20 @@ class Desk:
 
     def configure(self, config: Config) -> None:
         """Go on under a new configuration; lanes that stay the same keep what waits in them."""
-        former, self._config = self._config, config
-        if (former.reaction, former.webhook, former.log) == (
-            config.reaction,
-            config.webhook,
-            config.log,
-        ):
-            return
-        closing = [each.lane for each in self._lanes]
-        if self._syslog is not None:
-            closing.append(self._syslog)
-        for lane in closing:
+        former, syslog = self._lanes, self._syslog
+        if config.log == self._config.log:
+            syslog = None
+        else:
+            self._syslog = None
+        self._config = config
+        self._open()
+        gone = [each.lane for each in former if each not in self._lanes]
+        if syslog is not None:
+            gone.append(syslog)
+        for lane in gone:
             task = asyncio.get_running_loop().create_task(lane.close(CLOSE_S), name="close lane")
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
-        self._open()
 
     async def close(self) -> None:
         """Deliver what waits, for a moment; then end what runs."""
@@ -93,21 +92,24 @@ class Desk:
         self._threads.close()
 
     def _open(self) -> None:
-        config = self._config
-        self._lanes = [
-            *(
-                _Lane(each, self._lane("reaction", Reaction(each, self._threads, self._tell)))
-                for each in config.reaction
-            ),
-            *(
-                _Lane(each, self._lane("webhook", Webhook(each, self._tell)))
-                for each in config.webhook
-            ),
-        ]
-        target = config.log.syslog
-        self._syslog = None
-        if target is not None:
-            self._syslog = self._lane("syslog", Syslog(config.log, target, self._tell))
+        """The lanes that the configuration wants, those that there are among them."""
+        there = list(self._lanes)
+        self._lanes = []
+        every: list[ReactionConfig | WebhookConfig] = [*self._config.reaction]
+        every += self._config.webhook
+        for wanted in every:
+            same = next((each for each in there if each.wanted == wanted), None)
+            if same is not None:
+                there.remove(same)
+            self._lanes.append(same or _Lane(wanted, self._lane_to(wanted)))
+        target = self._config.log.syslog
+        if target is not None and self._syslog is None:
+            self._syslog = self._lane("syslog", Syslog(self._config.log, target, self._tell))
+
+    def _lane_to(self, wanted: ReactionConfig | WebhookConfig) -> Lane:
+        if isinstance(wanted, ReactionConfig):
+            return self._lane("reaction", Reaction(wanted, self._threads, self._tell))
+        return self._lane("webhook", Webhook(wanted, self._tell))
 
     def _lane(self, channel: str, receiver: Reaction | Webhook | Syslog) -> Lane:
         name = EventName(f"{channel}-failed")
