@@ -16,6 +16,7 @@ import tarfile
 import tempfile
 import time
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,13 @@ def installed(place: Path, bundle: Path) -> Path:
     return prefix
 
 
+def engine_modules(names: list[str]) -> bool:
+    """Every module of the compiled engine is among these."""
+    wanted = {path.stem for path in (ROOT / "rmlb" / "fastpath").glob("*.pyx")}
+    found = re.findall(r"^rmlb/fastpath/(\w+)\.[\w-]+\.so$", "\n".join(names), re.MULTILINE)
+    return bool(wanted) and set(found) == wanted
+
+
 def test_the_bundle_is_whole(bundle: Path) -> None:
     names = {path.name for path in bundle.iterdir()}
     assert {"install.sh", "wheels", "config", "docs", "README.md", "LICENSE"} <= names
@@ -78,7 +86,9 @@ def test_the_bundle_is_whole(bundle: Path) -> None:
     assert {"prometheus-rules.yml", "grafana-dashboard.json"} <= config
     wheels = [path.name for path in (bundle / "wheels").iterdir()]
     assert all(name.endswith(".whl") for name in wheels)
-    assert sum(name.startswith(f"rmlb-{__version__}-") for name in wheels) == 1
+    (own,) = (bundle / "wheels").glob(f"rmlb-{__version__}-*.whl")
+    with zipfile.ZipFile(own) as archive:
+        assert engine_modules(archive.namelist()), "the compiled engine is not in it"
 
 
 def test_a_damaged_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
@@ -97,6 +107,8 @@ def test_a_damaged_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
 def test_it_installs_without_network_and_compiler(installed: Path) -> None:
     rmlb = installed / "bin" / "rmlb"
     assert run(rmlb, "version").strip() == f"rmlb {__version__}"
+    engine = "from rmlb import fastpath; print(fastpath.is_built())"
+    assert run(installed / "bin" / "python", "-I", "-c", engine).strip() == "True"
     assert "virtual-ip" in run(rmlb, "check", installed / "share/rmlb/config/rmlb.toml")
     assert installed.is_symlink()
 
@@ -119,6 +131,8 @@ def test_sdist_and_the_wheel_made_of_it(bundle: Path, tmp_path: Path) -> None:
     with tarfile.open(sdist) as tar:
         names = {name.partition("/")[2] for name in tar.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "rmlb/alarms/unprivileged.py"} <= names
+    with zipfile.ZipFile(wheel) as archive:
+        assert engine_modules(archive.namelist()), "the sdist lacks sources of the engine"
     venv = tmp_path / "venv"
     run(sys.executable, "-m", "venv", venv)
     run(
