@@ -1,6 +1,6 @@
 # rmlb: make run | make test are the front door; see README.md
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check fix clean bench bench-full bench-members
+.PHONY: help setup run demo test check fix clean bench bench-full bench-members bundle lock
 SHELL := /bin/bash
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
@@ -59,6 +59,14 @@ bench-full: .venv/.bench ## the same in nine rounds, with curves: some 45 minute
 bench-members: .venv/.dev ## what failing members cost, measured: some 12 minutes
 	@.ci/packages test
 	@$(BIN)/python benchmarks/failover.py $(ARGS)
+
+bundle: .venv/.run ## dist/: one archive that installs without network and without a compiler
+	@.ci/bundle
+
+lock: .venv/.dev ## pin what the bundle holds: .ci/requirements.lock, from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
+	  pyproject.toml --output-file .ci/requirements.lock
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -62,6 +63,12 @@ class EventName(StrEnum):
     OPERATOR_STATE_SET_ASIDE = "operator-state-set-aside"
     LOSS_LOG_NOT_KEPT = "loss-log-not-kept"
     LOSS_LOG_SET_ASIDE = "loss-log-set-aside"
+    MEMBER_STOPPED_UNEXPECTEDLY = "member-stopped-unexpectedly"
+    MEMBER_STOPPED_INTENTIONALLY = "member-stopped-intentionally"
+    MEMBER_BACK = "member-back"
+    REACTION_FAILED = "reaction-failed"
+    WEBHOOK_FAILED = "webhook-failed"
+    SYSLOG_FAILED = "syslog-failed"
     FAULT = "fault"
 
 
@@ -140,16 +147,29 @@ class EventLog:
         self._number = 0
         self._sink = write_log if sink is None else sink
         self._subscriptions: set[Subscription] = set()
+        self._listeners: list[Callable[[NumberedEvent], None]] = []
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """Events since start, by name and severity."""
 
     def add(self, event: Event) -> NumberedEvent:
         """Record, log and publish an event; secrets in its fields are hidden first."""
         self._number += 1
         entry = NumberedEvent(self._number, replace(event, fields=redacted(event.fields)))
         self._recent.append(entry)
+        self.counts[str(event.name), str(event.severity)] += 1
         self._sink(entry.event)
         for subscription in self._subscriptions:
             subscription.put(entry)
+        for listener in self._listeners:
+            listener(entry)
         return entry
+
+    def listen(self, listener: Callable[[NumberedEvent], None]) -> None:
+        """Call it with each event from now on, in the same moment; it must neither wait nor fail.
+
+        What it adds itself comes after the event that it was called with.
+        """
+        self._listeners.append(listener)
 
     def recent(self, after: int = 0) -> list[NumberedEvent]:
         """The kept events with a number above `after`, oldest first."""
@@ -213,7 +233,9 @@ def log_setup(level: str, format: Literal["text", "json"], stream: TextIO | None
     target = sys.stderr if stream is None else stream
     number = _LEVELS[level]
     shared: list[Any] = [structlog.stdlib.add_log_level, _stamp, _hide_secrets]
-    renderer = _as_json if format == "json" else _as_text
+    renderer: Renderer = _as_json if format == "json" else _as_text
+    if _is_journal(target):
+        renderer = _prioritized(renderer)
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -230,6 +252,31 @@ def log_setup(level: str, format: Literal["text", "json"], stream: TextIO | None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.WARNING))
+
+
+Renderer = Callable[[Any, str, MutableMapping[str, Any]], str]
+
+_PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+"""Of syslog, by level: what the journal takes from a line that begins with <N>."""
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """systemd has connected the stream to the journal and says so in $JOURNAL_STREAM."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # no file behind it
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def _prioritized(renderer: Renderer) -> Renderer:
+    """The same lines, each with its priority in front (sd-daemon(3))."""
+
+    def render(logger: Any, method: str, line: MutableMapping[str, Any]) -> str:
+        priority = _PRIORITIES.get(str(line.get("level")), 6)
+        return f"<{priority}>{renderer(logger, method, line)}"
+
+    return render
 
 
 def _stamp(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -260,6 +307,11 @@ _FIRST: Final = ("time", "level", "event")
 
 def _in_order(line: MutableMapping[str, Any]) -> dict[str, Any]:
     return {key: line[key] for key in _FIRST if key in line} | dict(line)
+
+
+def as_text(event: Event) -> str:
+    """The event as in the log, without time and level: one line of key=value."""
+    return _as_text(None, "", {"event": str(event.name), **event.fields})
 
 
 def _as_text(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> str:

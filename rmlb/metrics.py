@@ -147,6 +147,24 @@ PROBE_DURATION: Final = Metric(
     "From sending a health probe to its final answer.",
     ("member",),
 )
+FIRST_RESPONSE: Final = Metric(
+    "rmlb_member_first_response_seconds",
+    Kind.HISTOGRAM,
+    "From sending an initial request to the member to its first response, provisional or final.",
+    ("member",),
+)
+EVENTS: Final = Metric(
+    "rmlb_events_total",
+    Kind.COUNTER,
+    "Events by their name and severity; docs/runbook.md says what each means.",
+    ("event", "severity"),
+)
+ALARM_DELIVERIES: Final = Metric(
+    "rmlb_alarm_deliveries_total",
+    Kind.COUNTER,
+    "Events handed to a reaction, webhook or syslog server: done, failed, or lost in a full queue.",
+    ("channel", "outcome"),
+)
 BINDINGS: Final = Metric("rmlb_bindings", Kind.GAUGE, "Call-IDs whose member is remembered.")
 PENDING_REQUESTS: Final = Metric(
     "rmlb_pending_requests", Kind.GAUGE, "Requests remembered until they are answered."

@@ -28,6 +28,7 @@ from rmlb.admin.views import (
     VipView,
     readiness,
 )
+from rmlb.alarms.desk import Desk
 from rmlb.config import Config, ConfigError
 from rmlb.events import (
     Event,
@@ -120,6 +121,7 @@ class Node:
         self._operator = OperatorStates(config.state.directory, set(AdminState), self._events.add)
         self._admin_states: dict[int, AdminState] = {}
         self._roles = Roles(config, self._events.add, self._calls_left)
+        self._desk = Desk(config, self._events, self._instance.decode(), self._owns_vip)
         self._stopping = False
         self._ready: bool | None = None
         self._weights: dict[int, int] = {}
@@ -142,6 +144,7 @@ class Node:
         states = self._operator.load()
         self._admin_states = {n: AdminState(s) for n, s in states.items() if n in config.rm}
         self._roles.load(self._admin_states, time.monotonic())
+        self._desk.start(self._admin_states)
         self._tls = make_tls(config)
         await self._resolve_members()
         self._publish()
@@ -213,6 +216,7 @@ class Node:
             await self._exchange.stop()
         await self._roles.close()
         self.tell(EventName.STOPPED)
+        await self._desk.close()
 
     def reload(self) -> None:
         """Read the configuration file again. A wrong one changes nothing and is said."""
@@ -264,7 +268,7 @@ class Node:
             active=self._roles.standing.active or None,
             started_at=self._started_at,
             uptime_s=time.monotonic() - self._started,
-            vip=VipView(config.cluster.virtual_ip, True, str(config.vip.provider)),
+            vip=VipView(config.cluster.virtual_ip, self._owns_vip(), str(config.vip.provider)),
             listeners=tuple(
                 ListenerView(str(each), self._exchange is not None) for each in config.sip.listen
             ),
@@ -274,7 +278,12 @@ class Node:
             bindings=len(memory.bindings),
             pending_requests=len(memory.pending),
             connections=self._exchange.connections if self._exchange is not None else {},
+            events=self._events.counts,
+            deliveries=self._desk.outcomes,
         )
+
+    def _owns_vip(self) -> bool:
+        return True
 
     def counters(self) -> Counters:
         return self._router.counted()
@@ -424,6 +433,7 @@ class Node:
         """Go on under a new configuration; listeners and tables stay."""
         self._config = fresh
         self._roles.configure(fresh)
+        self._desk.configure(fresh)
         self._keys = keys
         self._tls = tls
         self._watch.configure(fresh.health, fresh.rm)
@@ -504,6 +514,7 @@ class Node:
             probes=self._watch.probes(number),
             active=None if active is None else active == number,
             draining=self._draining_view(number),
+            first_responses=self._router.memory.loads.of(number).first_answers,
         )
 
     def _draining_view(self, number: int) -> DrainingView | None:

@@ -8,20 +8,16 @@ for it. Knows nothing of why the active member changed.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shlex
-import signal
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Final
+from typing import Final
 
-KEPT_OUTPUT: Final = 1000
-"""Octets of the script's output that are told: its last lines."""
+from rmlb.child import collect, kill_group
 
-_READ: Final = 65536
 _GRACE_S: Final = 2.0
 """A script that runs when the balancer stops has this long before it is killed."""
 
@@ -117,7 +113,7 @@ class FailoverScript:
         self._running = child
         assert child.stdout is not None
         try:
-            output, late = _collect(child, child.stdout, begun + self._timeout_s)
+            output, late = collect(child, child.stdout, begun + self._timeout_s)
         finally:
             self._running = None
             child.stdout.close()
@@ -133,7 +129,7 @@ class FailoverScript:
     def _kill(self) -> None:
         child = self._running
         if child is not None and child.returncode is None:
-            _kill_group(child)
+            kill_group(child)
 
 
 def argv(command: str) -> list[str]:
@@ -147,43 +143,3 @@ def argv(command: str) -> list[str]:
     if not parts:
         raise ValueError("there is no program to run")
     return parts
-
-
-def _collect(child: subprocess.Popen[bytes], pipe: IO[bytes], deadline: float) -> tuple[str, bool]:
-    """The end of its output, and whether it was late and killed.
-
-    Ends with the script, also when something it left behind keeps the pipe open.
-    """
-    kept = b""
-    late = False
-    os.set_blocking(pipe.fileno(), False)
-    while True:
-        ended = child.poll() is not None
-        chunk = _read(pipe)
-        kept = (kept + chunk)[-KEPT_OUTPUT:]
-        overdue = time.monotonic() >= deadline
-        if ended and (overdue or not chunk):
-            break
-        if overdue:
-            late = True
-            _kill_group(child)
-            child.wait()
-            break
-        if chunk:
-            continue
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(0.02)
-    return kept.decode(errors="replace").strip(), late
-
-
-def _read(pipe: IO[bytes]) -> bytes:
-    try:
-        return os.read(pipe.fileno(), _READ)
-    except BlockingIOError:
-        return b""
-
-
-def _kill_group(child: subprocess.Popen[bytes]) -> None:
-    """The script and all that it started: they are the process group of its session."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)

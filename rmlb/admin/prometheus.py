@@ -7,6 +7,7 @@ labels come from `rmlb.metrics`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 from math import inf
 from typing import NamedTuple, Protocol
 
@@ -24,6 +25,7 @@ from rmlb.admin.views import MemberView, NodeView, readiness
 from rmlb.metrics import Kind, Metric
 from rmlb.routing.counters import Counters
 from rmlb.routing.member import Health
+from rmlb.routing.overload import FIRST_ANSWER_BOUNDS_S
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 Values = Iterable[tuple[tuple[object, ...], float]]
@@ -122,16 +124,37 @@ def _member_families(members: tuple[MemberView, ...]) -> Iterator[Family]:
             for outcome, count in sorted(each.probes.outcomes.items())
         ],
     )
-    yield _probe_durations(members)
+    yield _histogram(
+        metrics.PROBE_DURATION,
+        {
+            each.id: (each.probes.durations.cumulative(), each.probes.durations.sum)
+            for each in members
+        },
+    )
+    yield _histogram(
+        metrics.FIRST_RESPONSE,
+        {
+            each.id: (
+                zip(
+                    (*FIRST_ANSWER_BOUNDS_S, inf),
+                    accumulate(each.first_responses.counts),
+                    strict=True,
+                ),
+                each.first_responses.sum_s,
+            )
+            for each in members
+        },
+    )
 
 
-def _probe_durations(members: tuple[MemberView, ...]) -> Family:
-    metric = metrics.PROBE_DURATION
+def _histogram(
+    metric: Metric, members: Mapping[int, tuple[Iterable[tuple[float, int]], float]]
+) -> Family:
+    """Of each member the cumulative buckets (bound, count) and the sum."""
     family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
-    for member in members:
-        durations = member.probes.durations
-        buckets = [("+Inf" if le == inf else str(le), n) for le, n in durations.cumulative()]
-        family.add_metric([str(member.id)], buckets, durations.sum)
+    for member, (cumulative, total) in members.items():
+        buckets = [("+Inf" if le == inf else str(le), n) for le, n in cumulative]
+        family.add_metric([str(member)], buckets, total)
     return family
 
 
@@ -139,6 +162,8 @@ def _node_families(view: NodeView) -> Iterator[Family]:
     yield _family(metrics.BINDINGS, _single(view.bindings))
     yield _family(metrics.PENDING_REQUESTS, _single(view.pending_requests))
     yield _family(metrics.CONNECTIONS, _by_key(view.connections))
+    yield _family(metrics.EVENTS, view.events.items())
+    yield _family(metrics.ALARM_DELIVERIES, view.deliveries.items())
     yield _family(metrics.READY, _single(readiness(view).ready))
     yield _family(metrics.VIP_OWNER, _single(view.vip.owner))
     yield _family(metrics.BUILD_INFO, [((view.version, view.engine), 1)])

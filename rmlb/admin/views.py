@@ -15,6 +15,7 @@ from rmlb.events import Event, NumberedEvent
 from rmlb.metrics import Histogram
 from rmlb.routing.counters import Counters, MemberCounters
 from rmlb.routing.member import AdminState, Health
+from rmlb.routing.overload import FirstAnswers
 
 Json = dict[str, Any]
 
@@ -101,6 +102,8 @@ class MemberView:
     active: bool | None = None
     """Active-standby: whether it gets the calls. None: active-active."""
     draining: DrainingView | None = None
+    first_responses: FirstAnswers = field(default_factory=FirstAnswers)
+    """Times from a request to the member's first response."""
 
     @property
     def takes_new_calls(self) -> bool:
@@ -150,6 +153,10 @@ class NodeView:
     pending_requests: int = 0
     connections: Mapping[str, int] = field(default_factory=dict)
     """Open stream connections by transport."""
+    events: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Events since start, by name and severity."""
+    deliveries: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Of events to commands, webhooks and syslog: by channel and outcome."""
 
     def member(self, member_id: int) -> MemberView:
         """Raises KeyError for an unknown member."""

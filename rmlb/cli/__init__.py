@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="rmlb",
     help="A SIP load balancer for a pair of Genesys GVP Resource Managers.",
+    epilog="Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 130 interrupted. "
+    "Completion for your shell: rmlb --install-completion",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -109,7 +111,7 @@ def options(
     """A SIP load balancer for a pair of Genesys GVP Resource Managers."""
 
 
-@app.command()
+@app.command(epilog="Example: rmlb run /etc/rmlb/rmlb.toml")
 def run(config: ConfigFile) -> None:
     """Run a balancer in the foreground: SIGTERM drains and stops it, SIGHUP reloads."""
     from rmlb.cli.balancer import run_balancer
@@ -117,15 +119,18 @@ def run(config: ConfigFile) -> None:
     raise typer.Exit(run_balancer(config))
 
 
-@app.command()
-def check(config: ConfigFile) -> None:
-    """Validate a configuration; print what is in effect, and warnings."""
+@app.command(epilog="Example: rmlb check /etc/rmlb/rmlb.toml --json")
+def check(
+    config: ConfigFile,
+    as_json: Annotated[bool, typer.Option("--json", help="One object: also for errors.")] = False,
+) -> None:
+    """Validate a configuration; print what is in effect, and warnings. Exit code 2: errors."""
     from rmlb.cli.balancer import check_config
 
-    raise typer.Exit(check_config(config))
+    raise typer.Exit(check_config(config, as_json))
 
 
-@app.command()
+@app.command(epilog="Example: rmlb explain /etc/rmlb/rmlb.toml invite.sip --from 10.99.0.20:5060")
 def explain(
     config: ConfigFile,
     message: Annotated[Path, typer.Argument(metavar="MESSAGE-FILE", help="Octets as they came.")],
@@ -149,7 +154,7 @@ def explain(
     raise typer.Exit(explain_file(config, message, source, transport, as_json))
 
 
-@app.command()
+@app.command(epilog="Example: rmlb status")
 def status(
     api: Api = DEFAULT_API, token: Token = "", ca_file: CaFile = "", as_json: AsJson = False
 ) -> None:
@@ -159,7 +164,7 @@ def status(
     show_status(_client(api, token, ca_file), as_json)
 
 
-@app.command()
+@app.command(epilog="Example: rmlb members --json")
 def members(
     api: Api = DEFAULT_API, token: Token = "", ca_file: CaFile = "", as_json: AsJson = False
 ) -> None:
@@ -169,7 +174,7 @@ def members(
     show_members(_client(api, token, ca_file), as_json)
 
 
-@app.command()
+@app.command(epilog="Example: rmlb enable 1")
 def enable(
     member: MemberId,
     api: Api = DEFAULT_API,
@@ -181,7 +186,7 @@ def enable(
     _set(member, "enabled", api, token, ca_file, as_json)
 
 
-@app.command()
+@app.command(epilog="Example: rmlb drain 1")
 def drain(
     member: MemberId,
     api: Api = DEFAULT_API,
@@ -193,7 +198,7 @@ def drain(
     _set(member, "draining", api, token, ca_file, as_json)
 
 
-@app.command()
+@app.command(epilog="Example: rmlb disable 1")
 def disable(
     member: MemberId,
     api: Api = DEFAULT_API,
@@ -205,7 +210,7 @@ def disable(
     _set(member, "disabled", api, token, ca_file, as_json)
 
 
-@app.command()
+@app.command(epilog="Example: rmlb switchover 2")
 def switchover(
     member: Annotated[
         int | None,
@@ -222,7 +227,7 @@ def switchover(
     switch_over(_client(api, token, ca_file), member, as_json)
 
 
-@app.command()
+@app.command(epilog="Example: rmlb active 2")
 def active(
     member: MemberId,
     api: Api = DEFAULT_API,
@@ -239,7 +244,7 @@ def active(
     tell_active(_client(api, token, ca_file), member, as_json)
 
 
-@app.command()
+@app.command(epilog="Example: rmlb calls --call-id 3c26700c1e93@10.99.0.20")
 def calls(
     call_id: Annotated[
         str | None, typer.Option("--call-id", metavar="CALL-ID", help="Find this call.")
@@ -255,7 +260,7 @@ def calls(
     show_calls(_client(api, token, ca_file), call_id, as_json)
 
 
-@app.command()
+@app.command(epilog="Example: rmlb events --follow")
 def events(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more.")] = False,
     api: Api = DEFAULT_API,
@@ -272,7 +277,33 @@ def events(
         raise typer.Exit(128 + signal.SIGINT) from None
 
 
-@app.command(context_settings=_PASS_ON, add_help_option=False)
+@app.command(name="import-rm", epilog="Example: rmlb import-rm rm1.cfg rm2.cfg --output rmlb.toml")
+def import_rm(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Exported options, one for each RM.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="CONFIG", help="Write it there, not to stdout."),
+    ] = None,
+    beside: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The balancer runs on member N's host (Linux)."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over an existing file.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Configuration and report.")] = False,
+) -> None:
+    """Make a configuration of Resource Managers' exported options, and report on each option."""
+    from rmlb.cli.import_rm import import_rm as import_files
+
+    raise typer.Exit(import_files(files, out, beside, force, as_json))
+
+
+@app.command(
+    context_settings=_PASS_ON,
+    add_help_option=False,
+    epilog="Example: rmlb simulate rm --listen 127.0.0.1:7001",
+)
 def simulate(context: typer.Context) -> None:
     """Be a Resource Manager or a SIP Server, for trying out: simulate rm|sip-server."""
     try:
@@ -282,10 +313,15 @@ def simulate(context: typer.Context) -> None:
     simulating(args=context.args, prog_name="rmlb simulate")
 
 
-@app.command()
-def version() -> None:
+@app.command(epilog="Example: rmlb version --json")
+def version(
+    as_json: Annotated[bool, typer.Option("--json", help="As an object.")] = False,
+) -> None:
     """Print the version."""
-    _print_version(True)
+    if as_json:
+        print(f'{{"version": "{__version__}"}}')
+    else:
+        _print_version(True)
 
 
 def _client(api: str, token: str, ca_file: str) -> ApiClient:

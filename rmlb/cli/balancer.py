@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,18 +16,41 @@ from rmlb.cli.failure import FAILED, MISUSED, CliError
 from rmlb.config import Config, ConfigError
 
 
-def check_config(path: Path) -> int:
+def check_config(path: Path, as_json: bool = False) -> int:
     """Print the effective configuration with takeover time and warnings as comments.
 
-    The exit code: 0, or 2 after one line per error on stderr.
+    The exit code: 0, or 2 after one line per error on stderr. `as_json`: one object on stdout.
     """
+    if as_json:
+        return _check_as_json(path)
     config = _load(path)
     if config is None:
         return MISUSED
     print(configuration.render(config))
     print(f"# expected takeover: {configuration.expected_takeover(config)}")
-    for warning in configuration.warnings(config):
+    for warning in _warnings(config):
         print(f"# warning: {warning}")
+    return 0
+
+
+def _check_as_json(path: Path) -> int:
+    try:
+        config = configuration.load(path)
+    except ConfigError as error:
+        problems = [
+            {"file": p.file, "key": p.key, "message": p.message, "allowed": p.allowed}
+            for p in error.problems
+        ]
+        print(json.dumps({"valid": False, "problems": problems}, indent=2))
+        return MISUSED
+    answer = {
+        "valid": True,
+        "problems": [],
+        "warnings": list(_warnings(config)),
+        "expected_takeover": configuration.expected_takeover(config),
+        "config": tomllib.loads(configuration.render(config)),
+    }
+    print(json.dumps(answer, indent=2))
     return 0
 
 
@@ -39,13 +64,19 @@ def run_balancer(path: Path) -> int:
     from rmlb.events import Event, EventName, Severity, log_setup, write_log
 
     log_setup(config.log.level, config.log.format)
-    warnings = configuration.warnings(config)
+    warnings = _warnings(config)
     if engine == "python" and not fastpath.is_built():
         warnings = (*warnings, f"{fastpath.NOT_BUILT}; the Python engine runs")
     for warning in warnings:
         fields = {"file": str(path), "why": warning}
         write_log(Event(EventName.CONFIG_WARNING, time.time(), Severity.WARNING, fields))
     return node.run(config)
+
+
+def _warnings(config: Config) -> tuple[str, ...]:
+    from rmlb.alarms import advice
+
+    return (*configuration.warnings(config), *advice.warnings(config))
 
 
 def choose_engine(environ: Mapping[str, str]) -> str:

@@ -19,7 +19,10 @@ from rmlb.sip.address import SipAddress, Transport, is_ip_literal
 
 app = typer.Typer(
     help="A simulated Resource Manager or SIP Server, for trying out and for tests.",
+    epilog="Example: rmlb simulate rm --listen 127.0.0.1:7001",
     no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
 

@@ -10,7 +10,7 @@ must know nothing else of the product, so that everything else may import it.
 
 from __future__ import annotations
 
-from rmlb.config.addresses import HostPort, ListenAddress, VirtualAddress
+from rmlb.config.addresses import HostPort, ListenAddress, SyslogTarget, VirtualAddress
 from rmlb.config.advice import NOT_YET, expected_takeover, warnings
 from rmlb.config.calls import (
     AffinityConfig,
@@ -37,6 +37,7 @@ from rmlb.config.service import (
     TraceConfig,
     VipConfig,
     VipProvider,
+    WebhookConfig,
 )
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "HostPort",
     "ListenAddress",
     "VirtualAddress",
+    "SyslogTarget",
     "ClusterConfig",
     "GvpConfig",
     "RmConfig",
@@ -69,6 +71,7 @@ __all__ = [
     "TlsConfig",
     "TraceConfig",
     "ReactionConfig",
+    "WebhookConfig",
     "SecurityConfig",
     "LogConfig",
     "AdminConfig",

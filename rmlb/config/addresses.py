@@ -290,3 +290,41 @@ def places(kind: Kind) -> Kind:
         lambda value: () if value == "" else several.read(value),
         several.show,
     )
+
+
+# -- syslog ---------------------------------------------------------------------------------------
+
+
+class SyslogTarget(NamedTuple):
+    """Where syslog messages go: "udp" or "tcp" to a host and port, "unix" to a socket's path."""
+
+    transport: str
+    host: str
+    """Host, or path."""
+    port: int
+
+    def __str__(self) -> str:
+        if self.transport == "unix":
+            return f"unix:{self.host}"
+        return f"{self.transport}:{HostPort(self.host, self.port)}"
+
+
+SYSLOG_PORTS = {"udp": 514, "tcp": 601}
+"""RFC 5426 and RFC 3195's port as most servers take RFC 6587 framing."""
+
+
+def _read_syslog(value: object) -> SyslogTarget:
+    given = read_text(value).strip()
+    transport, colon, rest = given.partition(":")
+    transport = transport.lower()
+    if transport == "unix" and rest.startswith("/") and rest.isprintable() and len(rest) <= 100:
+        return SyslogTarget("unix", rest, 0)
+    if not colon or transport not in SYSLOG_PORTS:
+        raise Wrong(f"{describe(given)} does not begin with udp:, tcp: or unix:/")
+    return SyslogTarget(transport, *read_host_port(rest, SYSLOG_PORTS[transport]))
+
+
+syslog_target = Kind(
+    '"udp:10.0.0.60:514", "tcp:10.0.0.60:601" or "unix:/dev/log"', _read_syslog, str
+)
+"""A syslog server."""

@@ -34,7 +34,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet("vip", "the virtual IP is neither added, watched nor moved", _moves_vip),
     NotYet("heartbeat", "the balancers do not know of each other"),
     NotYet("trace", "no copies of messages are sent"),
-    NotYet("reaction", "no commands are run"),
     NotYet("security.source-rate", "sources have no limit"),
 )
 """One line per thing that later versions bring: the version that brings it deletes the line.

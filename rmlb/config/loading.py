@@ -19,8 +19,7 @@ from rmlb.config.keys import fold, unknown_key
 from rmlb.config.kinds import clip, describe
 from rmlb.config.problem import ConfigError, Fault, Problem
 from rmlb.config.rm_options import MOST_MEMBER_ID, RmConfig
-from rmlb.config.schema import TABLE_NAMES, TABLES, Config
-from rmlb.config.service import ReactionConfig
+from rmlb.config.schema import LISTS, TABLE_NAMES, TABLES, Config
 from rmlb.config.table import Table
 
 LARGEST_FILE = 2**20
@@ -96,13 +95,14 @@ class _Draft:
             name: self._table(model, name, self._tables.get(name, {}))
             for name, model in TABLES.items()
         }
-        rm, reaction = self._members(), self._reactions()
+        rm = self._members()
+        lists = {name: self._list(model, name) for name, model in LISTS.items()}
         return Config(
             path=path,
             given=frozenset(self._given),
             rm=rm,
-            reaction=reaction,
             **single,  # type: ignore[arg-type]  # each by its own model
+            **lists,  # type: ignore[arg-type]
         )
 
     def _fault(self, key: str, message: str, allowed: str) -> None:
@@ -150,15 +150,13 @@ class _Draft:
                 found[number] = self._table(RmConfig, f"rm.{number}", table)
         return dict(sorted(found.items()))
 
-    def _reactions(self) -> tuple[ReactionConfig, ...]:
-        body = self._tables.get("reaction", [])
+    def _list(self, model: type[T], name: str) -> tuple[T, ...]:
+        body = self._tables.get(name, [])
         if not isinstance(body, list):
             self._fault(
-                "reaction",
+                name,
                 f"{describe(body)} stands where a list of tables belongs",
-                "[[reaction]], in double brackets, once for each",
+                f"[[{name}]], in double brackets, once for each",
             )
             return ()
-        return tuple(
-            self._table(ReactionConfig, f"reaction[{i}]", table) for i, table in enumerate(body)
-        )
+        return tuple(self._table(model, f"{name}[{i}]", table) for i, table in enumerate(body))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from rmlb.config.schema import TABLES, Config
+from rmlb.config.schema import LISTS, TABLES, Config
 from rmlb.config.table import Table
 
 
@@ -18,8 +18,9 @@ def render(config: Config) -> str:
         if name == "gvp":
             for number, member in config.rm.items():
                 lines += ["", f"[rm.{number}]", *_keys(f"rm.{number}", member, config)]
-    for i, reaction in enumerate(config.reaction):
-        lines += ["", "[[reaction]]", *_keys(f"reaction[{i}]", reaction, config)]
+    for name in LISTS:
+        for i, table in enumerate(getattr(config, name)):
+            lines += ["", f"[[{name}]]", *_keys(f"{name}[{i}]", table, config)]
     return "\n".join(lines) + "\n"
 
 

@@ -29,6 +29,7 @@ from rmlb.config.service import (
     TraceConfig,
     VipConfig,
     VipProvider,
+    WebhookConfig,
 )
 from rmlb.config.table import Table
 
@@ -60,6 +61,7 @@ class Config:
     log: LogConfig
     admin: AdminConfig
     reaction: tuple[ReactionConfig, ...]
+    webhook: tuple[WebhookConfig, ...]
 
     @property
     def virtual_addresses(self) -> tuple[VirtualAddress, ...]:
@@ -98,7 +100,10 @@ TABLES: dict[str, type[Table]] = {
     "log": LogConfig,
     "admin": AdminConfig,
 }
-"""The tables that stand once. `[rm.N]` is RmConfig, `[[reaction]]` ReactionConfig."""
+"""The tables that stand once. `[rm.N]` is RmConfig."""
 
-TABLE_NAMES = (*list(TABLES)[:2], "rm", *list(TABLES)[2:], "reaction")
+LISTS: dict[str, type[Table]] = {"reaction": ReactionConfig, "webhook": WebhookConfig}
+"""The tables that may stand several times, in double brackets."""
+
+TABLE_NAMES = (*list(TABLES)[:2], "rm", *list(TABLES)[2:], *LISTS)
 """Every table name, in the order of the reference file."""

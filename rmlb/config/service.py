@@ -1,5 +1,5 @@
 """The tables about the balancers themselves: `[state]`, `[vip]`, `[heartbeat]`, `[tls]`,
-`[trace]`, `[[reaction]]`, `[security]`, `[log]`, `[admin]`.
+`[trace]`, `[[reaction]]`, `[[webhook]]`, `[security]`, `[log]`, `[admin]`.
 
 Under each field: meaning, unit, default and its reason. Relative paths start at the folder
 of the configuration file.
@@ -12,11 +12,13 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from rmlb.config.addresses import (
     HostPort,
+    SyslogTarget,
     VirtualAddress,
     host_port,
     ip,
@@ -24,6 +26,9 @@ from rmlb.config.addresses import (
     network,
     or_empty,
     places,
+    read_host,
+    read_text,
+    syslog_target,
 )
 from rmlb.config.kinds import (
     Kind,
@@ -37,7 +42,7 @@ from rmlb.config.kinds import (
     number,
     text,
 )
-from rmlb.config.stores import Backend, backend, store_url, witness_url
+from rmlb.config.stores import Backend, backend, mask_password, store_url, witness_url
 from rmlb.config.table import Table
 
 _file = text("the path of a file")
@@ -120,6 +125,9 @@ class VipConfig(Table):
     """`failoverscript` is ended after this. Default 15 s: what the RM's own scripts usually need
     at most."""
 
+
+LEAST_SECRET = 16
+"""Characters of a secret: 16 random letters and digits are some 95 bits."""
 
 RM_TIMER = -1.0
 """Stands for `interval = "rm"` until the configuration is complete."""
@@ -205,15 +213,15 @@ def _read_command(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+_event_names = listed(
+    text('an event name, * for any part ("member-*")', r"[a-z*][a-z0-9.*-]*", empty=False)
+)
+
+
 class ReactionConfig(Table):
     """`[[reaction]]`: a command run once per event, the event on its standard input."""
 
-    on: Annotated[
-        tuple[str, ...],
-        listed(
-            text('an event name, * for any part ("member-*")', r"[a-z*][a-z0-9.*-]*", empty=False)
-        ),
-    ]
+    on: Annotated[tuple[str, ...], _event_names]
     """The events it is for. No default."""
 
     command: Annotated[
@@ -225,9 +233,53 @@ class ReactionConfig(Table):
     timeout_s: Annotated[float, duration("100ms", "1h")] = 10.0
     """It is ended after this. Default 10 s: enough to send a message."""
 
+    owner_only: Annotated[bool, flag] = False
+    """True: only the balancer that holds the VIP runs it. Default false: each balancer reacts to
+    what it sees itself, so that no alarm is lost with its owner."""
 
-LEAST_SECRET = 16
-"""Characters of a secret: 16 random letters and digits are some 95 bits."""
+
+def _read_url(value: object) -> str:
+    given = read_text(value).strip()
+    try:
+        parts = urlsplit(given)
+        usable = parts.scheme in ("http", "https") and parts.port != 0
+        read_host(f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or "")
+    except ValueError:  # Wrong is one
+        usable = False
+    if not usable or "@" in parts.netloc or not given.isprintable() or " " in given:
+        raise Wrong(f"{describe(mask_password(given))} is no URL to post to")
+    return given
+
+
+class WebhookConfig(Table):
+    """`[[webhook]]`: a URL to which events are posted as signed JSON."""
+
+    on: Annotated[tuple[str, ...], _event_names]
+    """The events it is for. No default."""
+
+    url: Annotated[
+        str,
+        Kind('"https://host/path" or "http://...", without user and password', _read_url),
+    ]
+    """Where each event is posted. No default."""
+
+    secret: Annotated[
+        str, hidden_text(f"at least {LEAST_SECRET} characters", shortest=LEAST_SECRET)
+    ] = Field(default="", repr=False)
+    """Signs each post (HMAC-SHA256), so that the receiver knows who wrote it. Default: none, not
+    signed."""
+
+    timeout_s: Annotated[float, duration("100ms", "1m")] = 5.0
+    """One try must be answered within this. Default 5 s: receivers answer first and work later."""
+
+    retry_for_s: Annotated[float, duration("0s", "24h")] = 600.0
+    """A post that fails is tried again for so long, ever more seldom. Default 10 min: outlives a
+    restart of the receiver; an older alarm is no news."""
+
+    owner_only: Annotated[bool, flag] = False
+    """True: only the balancer that holds the VIP posts. Default false: each balancer tells what it
+    sees itself; `id` and `about` in the JSON let a receiver merge them."""
+
 
 _secret = hidden_text(f"at least {LEAST_SECRET} characters", shortest=LEAST_SECRET, empty=False)
 _secrets = listed(_secret, allowed=f"text of at least {LEAST_SECRET} characters, or a list of it")
@@ -263,7 +315,7 @@ class SecurityConfig(Table):
 
 
 class LogConfig(Table):
-    """`[log]`: one line per state change, on standard error."""
+    """`[log]`: one line per state change, on standard error and to a syslog server."""
 
     level: Annotated[
         Literal["debug", "info", "warning", "error"], choice("debug", "info", "warning", "error")
@@ -272,6 +324,10 @@ class LogConfig(Table):
 
     format: Annotated[Literal["text", "json"], choice("text", "json")] = "text"
     """text for people, json for collectors. Default text."""
+
+    syslog: Annotated[SyslogTarget | None, or_empty(syslog_target, None, "no syslog")] = None
+    """A syslog server that gets every event of that level, too (RFC 5424). Default: none; the
+    journal, or whoever reads standard error, has them."""
 
 
 class AdminConfig(Table):

@@ -124,7 +124,13 @@ cdef struct PendTable:
     uint32_t orphan_room
 
 
+cdef enum:
+    FIRST_BOUNDS = 12  # of routing.overload.FIRST_ANSWER_BOUNDS_S
+
+
 cdef struct Load:
+    int64_t first_counts[FIRST_BOUNDS + 1]
+    double first_sum_s
     int64_t waiting
     double tokens
     double filled_at
@@ -140,6 +146,7 @@ cdef struct Load:
 
 cdef struct LoadTable:
     Load* items  # by member slot
+    double first_bounds[FIRST_BOUNDS]
     int64_t calls_per_second
     int64_t requests_waiting
     bint adaptive

@@ -24,6 +24,7 @@ from collections import Counter
 from rmlb.routing.bindings import ENDED_S as _ENDED_S
 from rmlb.routing.bindings import FAILED_S as _FAILED_S
 from rmlb.routing.bindings import Phase
+from rmlb.routing.overload import FIRST_ANSWER_BOUNDS_S, FirstAnswers
 from rmlb.routing.overload import (
     BACK_OFF as _BACK_OFF,
     BURST_S as _BURST_S,
@@ -462,7 +463,12 @@ cdef void load_first_answer(LoadTable* t, uint16_t member, double took_s) noexce
     """Loads.first_answer"""
     cdef Load* load = &t.items[member]
     cdef double most
+    cdef int bucket = 0
     load.waiting -= 1
+    while bucket < FIRST_BOUNDS and took_s > t.first_bounds[bucket]:
+        bucket += 1
+    load.first_counts[bucket] += 1
+    load.first_sum_s += took_s
     if not t.adaptive:
         return
     if not load.has_best:
@@ -1067,6 +1073,12 @@ cdef class LoadView:
     def limit(self):
         return self._of.t.items[self._slot].limit
 
+    @property
+    def first_answers(self):
+        cdef Load* load = &self._of.t.items[self._slot]
+        counts = [load.first_counts[i] for i in range(FIRST_BOUNDS + 1)]
+        return FirstAnswers(counts, load.first_sum_s)
+
 
 cdef class Loads:
     """The table of routing.overload."""
@@ -1078,6 +1090,9 @@ cdef class Loads:
         self.t.items = <Load*> calloc(MOST_MEMBERS, sizeof(Load))
         if self.t.items == NULL:
             raise MemoryError
+        assert len(FIRST_ANSWER_BOUNDS_S) == FIRST_BOUNDS
+        for i in range(FIRST_BOUNDS):
+            self.t.first_bounds[i] = FIRST_ANSWER_BOUNDS_S[i]
         for i in range(MOST_MEMBERS):
             self.t.items[i].patience = 1
             self.t.items[i].limit = START_ADAPTIVE

@@ -6,8 +6,9 @@ wait for a first answer, fixed or following the member's answer times. `now` is 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 BURST_S = 0.1
 """A bucket holds the calls of a tenth of a second."""
@@ -36,6 +37,25 @@ class LoadLimits:
     adaptive: bool = False
 
 
+FIRST_ANSWER_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Upper bounds of the buckets of times to a first answer: from a member on the same host to one
+that callers give up; RFC 3261's T1 (0.5 s) is one of them."""
+
+
+@dataclass(slots=True)
+class FirstAnswers:
+    """How long one member took to its first answers, since start."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(FIRST_ANSWER_BOUNDS_S) + 1))
+    """Requests by bucket, not cumulative; a time equal to a bound is in the bucket below it, the
+    last bucket is beyond all bounds."""
+    sum_s: float = 0.0
+
+    def observe(self, took_s: float) -> None:
+        self.counts[bisect_left(FIRST_ANSWER_BOUNDS_S, took_s)] += 1
+        self.sum_s += took_s
+
+
 @dataclass(slots=True)
 class Load:
     """One member."""
@@ -53,6 +73,7 @@ class Load:
     limit: float = START_ADAPTIVE
     best_s: float | None = None
     """Shortest time to a first answer, slowly forgotten."""
+    first_answers: FirstAnswers = field(default_factory=FirstAnswers)
 
 
 class Loads:
@@ -101,6 +122,7 @@ class Loads:
         """A request that was waiting got its first answer."""
         load = self._of[member]
         load.waiting -= 1
+        load.first_answers.observe(took_s)
         if not self.limits.adaptive:
             return
         best = load.best_s = took_s if load.best_s is None else min(load.best_s * 1.001, took_s)

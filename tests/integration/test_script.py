@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from rig import until
 
-from rmlb.script import KEPT_OUTPUT, FailoverScript, ScriptEnd, argv
+from rmlb.child import KEPT_OUTPUT
+from rmlb.script import FailoverScript, ScriptEnd, argv
 
 
 class Bench:

@@ -17,6 +17,7 @@ from rmlb.admin.views import NodeView
 from rmlb.metrics import Kind, Metric
 from rmlb.routing.counters import Counters
 from rmlb.routing.member import AdminState, Health
+from rmlb.routing.overload import FirstAnswers
 
 NAMED = [value for value in vars(metrics).values() if isinstance(value, Metric)]
 
@@ -159,3 +160,28 @@ def test_openmetrics_when_asked_for() -> None:
     assert exposition.content_type.startswith("application/openmetrics-text")
     names = {family.name for family in parse_openmetrics(exposition.body.decode())}
     assert "rmlb_messages_received" in names
+
+
+def test_the_histogram_of_first_responses() -> None:
+    answers = FirstAnswers()
+    for took_s in (0.0004, 0.005, 0.006, 30.0):
+        answers.observe(took_s)
+    samples = scrape(Source(node(members=(member(1, first_responses=answers), member(2)))))
+    name = "rmlb_member_first_response_seconds"
+    buckets = {
+        dict(labels)["le"]: value
+        for (found, labels), value in samples.items()
+        if found == f"{name}_bucket" and dict(labels)["member"] == "1"
+    }
+    expected = {"0.001": 1, "0.005": 2, "0.01": 3, "5.0": 3, "+Inf": 4}
+    assert {le: buckets[le] for le in expected} == expected
+    assert samples[key(f"{name}_sum", member="1")] == pytest.approx(30.0114)
+    assert samples[key(f"{name}_count", member="2")] == 0
+
+
+def test_events_and_deliveries() -> None:
+    counts = {("member-back", "info"): 2}
+    view = node(events=counts, deliveries={("webhook", "failed"): 3})
+    samples = scrape(Source(view))
+    assert samples[key("rmlb_events_total", event="member-back", severity="info")] == 2
+    assert samples[key("rmlb_alarm_deliveries_total", channel="webhook", outcome="failed")] == 3

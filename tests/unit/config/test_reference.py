@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from config_samples import FILE, HOME, problems
 
-from rmlb.config import Config, ReactionConfig, RmConfig, calls, load, parse, rm_options, service
-from rmlb.config.schema import TABLES
+from rmlb.config import Config, RmConfig, calls, load, parse, rm_options, service
+from rmlb.config.schema import LISTS, TABLES
 from rmlb.config.table import Table
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "config" / "rmlb.toml").read_text()
-MODELS: dict[str, type[Table]] = {**TABLES, "rm.1": RmConfig, "reaction": ReactionConfig}
+MODELS: dict[str, type[Table]] = {**TABLES, "rm.1": RmConfig, **LISTS}
 NO_DEFAULT = {"cluster.virtual-ip", "rm.1.sip", "rm.2.sip"}
 
 
@@ -62,14 +62,15 @@ def test_each_default_is_the_code_s() -> None:
     for name in TABLES:
         assert getattr(reference, name) == getattr(code, name)
     assert reference.rm == code.rm
-    assert reference.reaction == code.reaction == ()
+    for name in LISTS:
+        assert getattr(reference, name) == getattr(code, name) == ()
 
 
 def test_each_key_with_a_default_is_in_effect() -> None:
     """A key may be commented out only if its default is nothing at all."""
     in_effect = {key for key, _, active in lines() if active}
     for table, model in MODELS.items():
-        if table == "reaction":
+        if table in LISTS:
             continue
         for key, (_, field) in model.fields().items():
             path = f"{table}.{key}"
@@ -84,9 +85,9 @@ EXAMPLES = [(key, line) for key, line, active in lines() if not active]
 def test_each_example_is_accepted(key: str, line: str) -> None:
     """Alone it may lack what belongs to it (files, a second key); its value must be right."""
     table = key.partition(".")[0]
-    if table == "reaction":
+    if table in LISTS:
         text = TEXT[: TEXT.index("#[[reaction]]")] + "\n".join(
-            ["[[reaction]]", *(example for k, example in EXAMPLES if k.startswith("reaction."))]
+            [f"[[{table}]]", *(example for k, example in EXAMPLES if k.startswith(f"{table}."))]
         )
         assert problems(text) == ()
         return

@@ -9,7 +9,14 @@ from failing import Trace, kinds
 from packets import CALLER, RM, STRANGER, Bench, answer, member, request
 
 from rmlb.routing.affinity import Memory
-from rmlb.routing.overload import LEAST_ADAPTIVE, MOST_PATIENCE, START_ADAPTIVE, LoadLimits, Loads
+from rmlb.routing.overload import (
+    FIRST_ANSWER_BOUNDS_S,
+    LEAST_ADAPTIVE,
+    MOST_PATIENCE,
+    START_ADAPTIVE,
+    LoadLimits,
+    Loads,
+)
 from rmlb.routing.verdict import Forward, Reason, Reply, Step
 from rmlb.sip.message import scan
 
@@ -116,6 +123,26 @@ class TestWaiting:
         dialog = bench.establish("one@caller")
         bench.forwarded(dialog.from_caller("INFO"))
         assert bench.memory.loads.of(dialog.member).waiting == 0
+
+
+class TestFirstAnswers:
+    def test_each_is_counted_in_its_bucket(self) -> None:
+        loads = Loads(LoadLimits())
+        for took_s in (0.001, 0.0011, 4.0, 6.0):
+            loads.sent(1, 0.0, limited=True)
+            loads.first_answer(1, took_s)
+        counts = loads.of(1).first_answers.counts
+        bounds = (*FIRST_ANSWER_BOUNDS_S, None)
+        filled = {bound: n for bound, n in zip(bounds, counts, strict=True) if n}
+        assert filled == {0.001: 1, 0.0025: 1, 5.0: 1, None: 1}
+        assert loads.of(1).first_answers.sum_s == pytest.approx(10.0021)
+
+    def test_of_a_call_the_first_response_counts_alone(self) -> None:
+        trace = Trace()
+        trace.says(trace.first, 180)
+        trace.says(trace.first, 200)
+        answers = trace.bench.memory.loads.of(trace.first).first_answers
+        assert sum(answers.counts) == 1
 
 
 class TestAdaptive:
