@@ -20,9 +20,9 @@ from rmlb.fastpath.tables cimport (
     CALLEES, ENDED, FAILED, INITIAL, LIVE, NOBODY, PROMOTED, PROVISIONAL, RINGS, TRYING, WAITING,
     Bind, Pend, TAG_ROOM, bind_answered, bind_ended, bind_failed, bind_find, bind_new, bind_touch,
     load_first_answer, load_has_room, load_heard, load_sent, pend_add_tag, pend_answered, pend_find,
-    pend_new, pend_provisional, METHOD_ROOM,
+    pend_new, pend_prefetch, pend_provisional, METHOD_ROOM,
 )
-from rmlb.fastpath.containers cimport NONE, index_prefetch
+from rmlb.fastpath.containers cimport NONE, __builtin_prefetch, index_prefetch
 
 cdef enum:
     MOST_EDITS = 24
@@ -451,6 +451,7 @@ cdef struct Request:
     int sender
     uint64_t mac  # of the branch, under the key that signs
     uint64_t call  # the Call-ID's hash
+    uint32_t bound  # its binding's slot
 
 
 cdef int _read_routes(const Snapshot* s, const uint8_t* data, Request* r) noexcept nogil:
@@ -725,7 +726,7 @@ cdef int _to_member(
         found = _branch_mac(&s.keys[i], data, &r.m, &r.via, &fits)
         if pend_find(core.pending, found) != <uint32_t> NONE:
             return 0
-    bound = bind_find(core.bindings, call)
+    bound = r.bound
     if bound != <uint32_t> NONE:
         b = &core.bindings.items[bound]
         if b.flags & CALLEES or not to_tag:
@@ -902,8 +903,12 @@ cdef int _request(
     r.call = siphash24(s.affinity, data + m.call_id.start, m.call_id.end - m.call_id.start)
     index_prefetch(&core.pending.index, r.mac)
     index_prefetch(&core.bindings.index, r.call)
+    pend_prefetch(core.pending)
     if not parse_uri(data, m.uri.start, m.uri.end, &r.uri):
         return 0
+    r.bound = bind_find(core.bindings, r.call)
+    if r.bound != <uint32_t> NONE:
+        __builtin_prefetch(&core.bindings.items[r.bound])
     if m.method == ACK and m.to_tag.end - m.to_tag.start >= 5:
         if memcmp(data + m.to_tag.start, b"rmlb-", 5) == 0:
             return 0
@@ -1043,7 +1048,9 @@ cdef int _response(
         return 0
     if not _read_own(s, data, &via, &own):
         return 0
-    index_prefetch(&core.pending.index, own.mac)
+    slot = pend_find(core.pending, own.mac)
+    if slot != <uint32_t> NONE:
+        __builtin_prefetch(&core.pending.items[slot])
     if not _is_ours(s, data, m, &via, &below, &own):
         return 0
     # back to the caller (responses._return_address)
@@ -1084,7 +1091,6 @@ cdef int _response(
         member = _member_of_id(s, own.member)
         if member < 0:
             return 0
-    slot = pend_find(core.pending, own.mac)
     if slot != <uint32_t> NONE:
         p = &core.pending.items[slot]
         if p.flags & PROMOTED or member < 0 or p.member != s.members[member].slot:

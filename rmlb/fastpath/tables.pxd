@@ -164,6 +164,7 @@ cdef void bind_failed(BindTable* t, uint32_t slot, double now) noexcept nogil
 cdef void bind_ended(BindTable* t, uint32_t slot, double now) noexcept nogil
 
 cdef uint32_t pend_find(PendTable* t, uint64_t key) noexcept nogil
+cdef void pend_prefetch(PendTable* t) noexcept nogil
 cdef uint32_t pend_new(
     PendTable* t, uint64_t key, const uint8_t* data, uint32_t size, uint16_t member, double now,
     bint invite,

@@ -13,7 +13,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from rmlb.fastpath.containers cimport (
-    NONE, index_find, index_free, index_make, index_put, index_remove, links_free, links_make,
+    NONE, __builtin_prefetch, index_find, index_free, index_make, index_put, index_remove, links_free, links_make,
     list_append, list_clear, list_remove, reserve, wheel_first, wheel_free, wheel_make, wheel_put,
     wheel_take,
 )
@@ -315,6 +315,19 @@ cdef void _pend_forget(PendTable* t, uint32_t slot) noexcept nogil:
 cdef inline void _pend_evict(PendTable* t) noexcept nogil:
     _pend_forget(t, t.order.first)
     t.evicted += 1
+
+
+cdef void pend_prefetch(PendTable* t) noexcept nogil:
+    """One more is about to be remembered: the slot that it will take."""
+    cdef uint32_t slot = t.unused
+    cdef char* at
+    if slot == <uint32_t> NONE:
+        slot = t.fresh if t.order.count < t.most else t.order.first
+    if slot < t.slots:
+        at = <char*> &t.items[slot]
+        __builtin_prefetch(at)
+        __builtin_prefetch(at + 64)
+        __builtin_prefetch(at + 128)
 
 
 cdef uint32_t pend_new(
