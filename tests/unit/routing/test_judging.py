@@ -363,9 +363,23 @@ class TestAbandoned:
         (resent,) = trace.out(dialog.member)
         bench.forwarded(answer(resent.data, 200), RM[resent.to.member])
         trace.back(dialog.member)
-        bench.receive(answer(sent.data, 200), RM[dialog.member])
+        late = bench.receive(answer(sent.data, 200), RM[dialog.member])
+        assert reason(late) is Reason.LATE_FINAL  # no fork: the dialog has its answer
         info = dialog.from_caller("INFO", cseq=3, via=f"SIP/2.0/UDP {CALLER};branch=z9hG4bKinfo")
         assert bench.forwarded(info).to.member == resent.to.member
+
+    def test_a_late_2xx_inside_a_dialog_passes_after_a_failure(self) -> None:
+        bench = Bench()
+        dialog = bench.establish("one@caller")
+        trace = Trace(bench=bench)
+        trace.first = dialog.member
+        sent = bench.forwarded(
+            dialog.from_caller("INVITE", via=f"SIP/2.0/UDP {CALLER};branch=z9hG4bKr")
+        )
+        (resent,) = trace.out(dialog.member)
+        assert seen(bench.receive(answer(resent.data, 481), RM[resent.to.member])) == 481
+        trace.back(dialog.member)
+        assert seen(bench.receive(answer(sent.data, 200), RM[dialog.member])) == 200
 
     def test_of_a_request_without_fork_the_first_answer_counts(self) -> None:
         trace = Trace("MESSAGE")
