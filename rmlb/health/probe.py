@@ -160,7 +160,7 @@ class Prober:
                 return _result(asking, sent_at, now)
             if woken.done():
                 return None
-            link.close()
+            link.start_anew()
             return ProbeResult(sent_at, now, failure=Failure.SILENT, detail=link.waiting_for)
         finally:
             asking.cancel()
