@@ -368,6 +368,25 @@ async def test_a_late_answer_is_met_by_no_reset_and_no_icmp() -> None:
 
 
 @both_loops
+async def test_a_stop_with_patience_awaits_the_answer_under_way() -> None:
+    async def dawdle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            request = await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(0.1)
+            writer.write(respond(request))
+
+    slow = StreamMember(dawdle)
+    results = Results()
+    prober = Prober([await slow.open()], Settings(), results, lambda _: ProbePlan(0.0, 5.0, 5.0))
+    prober.start()
+    await asyncio.sleep(0.05)
+    assert results.all == []
+    await prober.stop(5.0)
+    assert [result.status for result in results.all] == [200]
+    assert slow.connections == 1
+
+
+@both_loops
 async def test_tcp_refused_silent_and_malformed() -> None:
     port = closed_port(socket.SOCK_STREAM)
     target = Member(1, (SipAddress(Transport.TCP, "127.0.0.1", port),))
