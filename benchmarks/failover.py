@@ -137,7 +137,8 @@ def flapping() -> list[dict[str, Any]]:
         return [
             {
                 "calls": calls,
-                "failed": calls - outcomes["completed"],
+                "failed": calls - outcomes.pop("completed", 0),
+                "how": ", ".join(f"{n} {what}" for what, n in outcomes.items()) or "-",
                 "answered_by_both": sum(each.finals > 1 for each in made),
                 "state_changes": balancer.members()[1]["transitions"],
                 "survivors_calls_failed": survivor.failed,
