@@ -27,6 +27,9 @@ HELD_UP_GRACE_S: Final = 0.5
 MOST_DISREGARDED: Final = 3
 """Silent probes in a row that are put down to ourselves; a dead member is found out even so."""
 
+LAST_ANSWERS_S: Final = 0.2
+"""Before sockets are changed for new ones, probes under way have so long for their answers."""
+
 OnChange = Callable[[int, Transition], None]
 """Member and what has become of it."""
 
@@ -88,7 +91,8 @@ class Watch:
     ) -> None:
         """Probe these from now on."""
         async with self._restarting:
-            await self.stop()
+            if self._prober is not None:
+                await self._prober.stop(LAST_ANSWERS_S)
             self.start(members, tls, certificate_names)
 
     async def stop(self) -> None:

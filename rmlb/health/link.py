@@ -11,12 +11,17 @@ import asyncio
 import secrets
 import ssl
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from rmlb.sip.address import SipAddress, Transport, bracketed
 from rmlb.sip.framing import StreamFramer
 from rmlb.sip.message import Message, SipError, scan
 from rmlb.sip.via import COOKIE, top_via
+
+LINGER_S: Final = 5.0
+"""A socket whose probe went unanswered reads on for so long: a member that was only slow is not
+met by a reset or by ICMP for its late answer, which some user agents take for the end. At ten
+probes a second these are 50 sockets."""
 
 
 def link_to(
@@ -85,6 +90,7 @@ class Link:
         self._source = (source, 0) if source else None
         self._user = user
         self._socket: _Socket | None = None
+        self._lingering: set[_Socket] = set()
         self.waiting_for = ""
         """What the link waits for before it can send; empty once a probe is on its way."""
 
@@ -95,11 +101,26 @@ class Link:
         """
         raise NotImplementedError
 
+    def start_anew(self) -> None:
+        """No answer in time: the next probe opens a new socket, the old one reads on a while."""
+        old, self._socket = self._socket, None
+        if old is None or not old.is_open:
+            return
+        self._lingering.add(old)
+        asyncio.get_running_loop().call_later(LINGER_S, self._end, old)
+
     def close(self) -> None:
-        """Drop the socket; the next probe opens a new one (and resolves a name again)."""
+        """Drop every socket; the next probe opens a new one."""
         if self._socket is not None:
-            self._socket.close()
+            self._lingering.add(self._socket)
             self._socket = None
+        while self._lingering:
+            self._lingering.pop().close()
+
+    def _end(self, old: _Socket) -> None:
+        if old in self._lingering:
+            self._lingering.discard(old)
+            old.close()
 
     def _new_socket(self) -> _Socket:
         return _Socket(stream=self._to.transport.is_stream)

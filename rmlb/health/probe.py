@@ -70,6 +70,7 @@ class Prober:
         self._settings = settings
         self._on_result = on_result
         self._plan = plan
+        self._ending = False
         self._watches = {
             member.id: _Watch(
                 member.id,
@@ -87,12 +88,22 @@ class Prober:
     def start(self) -> None:
         """Begin; the first probes leave as soon as the event loop runs."""
         for watch in self._watches.values():
+            watch.quiet.set()
             watch.task = asyncio.create_task(
                 self._keep_probing(watch), name=f"probe member {watch.member_id}"
             )
 
-    async def stop(self) -> None:
-        """End every task and close every socket. No result comes afterwards."""
+    async def stop(self, patience_s: float = 0.0) -> None:
+        """End every task and close every socket. No result comes afterwards.
+
+        Probes under way have so long for their answers, which would else meet closed sockets.
+        """
+        if patience_s:
+            self._ending = True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    for watch in self._watches.values():
+                        await watch.quiet.wait()
         tasks = [watch.task for watch in self._watches.values() if watch.task is not None]
         for task in tasks:
             task.cancel()
@@ -125,6 +136,9 @@ class Prober:
     async def _follow_plan(self, watch: _Watch) -> None:
         """Wait for the next probe, or make it."""
         watch.woken.clear()
+        if self._ending:
+            await watch.woken.wait()
+            return
         plan = self._next(watch)
         delay = plan.at - time.monotonic()
         if delay > 0:
@@ -133,9 +147,13 @@ class Prober:
                     await watch.woken.wait()
             return
         watch.last_sent_at = time.monotonic()
-        result = await self._probe(watch, plan)
-        if result is not None:
-            self._on_result(watch.member_id, result)
+        watch.quiet.clear()
+        try:
+            result = await self._probe(watch, plan)
+            if result is not None:
+                self._on_result(watch.member_id, result)
+        finally:
+            watch.quiet.set()
 
     def _next(self, watch: _Watch) -> ProbePlan:
         if self._plan is not None:
@@ -160,7 +178,7 @@ class Prober:
                 return _result(asking, sent_at, now)
             if woken.done():
                 return None
-            link.close()
+            link.start_anew()
             return ProbeResult(sent_at, now, failure=Failure.SILENT, detail=link.waiting_for)
         finally:
             asking.cancel()
@@ -192,4 +210,6 @@ class _Watch:
     link: Link
     task: asyncio.Task[None] | None = None
     woken: asyncio.Event = field(default_factory=asyncio.Event)
+    quiet: asyncio.Event = field(default_factory=asyncio.Event)
+    """No probe is under way."""
     last_sent_at: float | None = None

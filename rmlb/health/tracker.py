@@ -251,7 +251,7 @@ class Tracker:
         self._answers += 1
         self._good += 1
         if self._good_since is None:
-            self._good_since = result.sent_at
+            self._good_since = result.at
         self._vouched_until = result.at + self._settings.suspect_interval_s
         if self.health is Health.SUSPECT:
             return self._become(Health.IN_SERVICE, result.at, result.summary)

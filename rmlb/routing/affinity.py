@@ -11,7 +11,7 @@ from rmlb.routing.bindings import Binding, BindingLimits, Bindings, Phase
 from rmlb.routing.incoming import DATANODES
 from rmlb.routing.keys import affinity_hash
 from rmlb.routing.mark import Mark
-from rmlb.routing.member import Health, Member
+from rmlb.routing.member import AdminState, Health, Member
 from rmlb.routing.overload import LoadLimits, Loads
 from rmlb.routing.pending import PendingLimits, PendingRequests, Remembered
 from rmlb.routing.selection import Algorithm, least_calls, rendezvous, round_robin
@@ -74,9 +74,9 @@ class Inquiry:
 def choose(inquiry: Inquiry, moment: Moment) -> Choice:
     """Run the steps. A step that names an unknown, disabled or lost member is passed over."""
     request, table = inquiry.request, moment.table
-    early = _early_dialog(inquiry, moment)
-    if early is not None:
-        return early
+    known = _early_dialog(inquiry, moment) or _forked_dialog(inquiry, moment)
+    if known is not None:
+        return known
     if inquiry.transaction is not None:
         member = table.members.get(_holding(inquiry.transaction))
         if member is not None and member.reachable:
@@ -154,6 +154,24 @@ def _early_dialog(inquiry: Inquiry, moment: Moment) -> Choice | None:
             if attempt.abandoned:
                 return Choice(None, Step.TRANSACTION, Reason.EARLY_DIALOG_GONE)
     return None
+
+
+def _forked_dialog(inquiry: Inquiry, moment: Moment) -> Choice | None:
+    """The dialog of a 2xx that came from a member given up before: nobody else has it.
+
+    So it goes there even while health says that it is out: it has answered since.
+    """
+    request, (table, memory, _) = inquiry.request, moment
+    binding = memory.bindings.find(inquiry.key)
+    if binding is None or not binding.callees or request.to_tag not in binding.callees:
+        return None
+    answered, loss = binding.callees[request.to_tag]
+    member = table.members.get(answered)
+    if member is None or _holder(answered, loss, inquiry.key, table) != answered:
+        return None
+    if member.admin_state is AdminState.DISABLED or _is_passive(member, table):
+        return None
+    return Choice(member, Step.BINDING) if table.hotstandby or not member.lost else None
 
 
 def _holding(entry: Remembered) -> int:

@@ -94,7 +94,7 @@ def judge_response(
     too_late = entry.answered_by_another(attempt)
     if message.status >= 300 and (attempt.abandoned or too_late):
         return _late_failure(entry, attempt, message, moment)
-    if too_late and entry.method != b"INVITE":
+    if too_late and not _may_fork(entry):
         return Drop(Kind.RESPONSE, Reason.LATE_FINAL)
     if attempt.final:
         return None  # the member's retransmission
@@ -122,6 +122,15 @@ def _provisional(
         return Absorb(Kind.RESPONSE, Reason.ABANDONED)
     moment.memory.pending.provisional(entry, message.status, moment.now)
     return None
+
+
+def _may_fork(entry: Remembered) -> bool:
+    """A second 2xx is news: a dialog of its own, or a re-INVITE's that was taken for failed.
+
+    Within one dialog the caller would take it for the first one repeated, and acknowledge that
+    to a member that waits for no ACK (13.2.2.4).
+    """
+    return entry.method == b"INVITE" and (entry.initial or entry.final >= 300)
 
 
 def _late_failure(entry: Remembered, attempt: Attempt, message: Message, moment: Moment) -> Verdict:

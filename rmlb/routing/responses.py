@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from rmlb.routing import failover, own
 from rmlb.routing.affinity import Moment
+from rmlb.routing.bindings import Binding
 from rmlb.routing.forwarding import without_vias
 from rmlb.routing.keys import affinity_hash
 from rmlb.routing.member import Member
@@ -284,12 +285,19 @@ def _learn(
             tag=message.to_tag,
             fork=fork,
         )
-    elif method == b"BYE":
+    elif method == b"BYE" and not _ends_second_dialog(message, binding):
         bindings.ended(key, binding, now)
     elif method in (b"SUBSCRIBE", b"REFER") and binding.phase.value in ("trying", "failed"):
         bindings.subscribed(key, binding, now, _expires_s(message))
     else:
         bindings.touch(binding, now)
+
+
+def _ends_second_dialog(message: Message, binding: Binding) -> bool:
+    """Of two dialogs of one INVITE the one that does not make the call: that goes on."""
+    callees = binding.callees or {}
+    named = callees.get(message.to_tag) or callees.get(message.from_tag)
+    return named is not None and named[0] != binding.member
 
 
 def _is_fork(entry: Remembered | None, attempt: Attempt | None, moment: Moment) -> bool:

@@ -143,6 +143,7 @@ class _Call:
         self.made = made
         self._patient = patient
         self._repeater = Repeater(callers.loop)
+        self._forks: dict[str, Repeater] = {}
         self._routes: list[str] = []
         self._target = f"sip:ivr@{callers.to[0]}:{callers.to[1]}"
         self._to = f"<{self._target}>"
@@ -169,8 +170,11 @@ class _Call:
         )
 
     def on_response(self, heard: Heard) -> None:
+        fork = self._forks.get(tag_of(heard.header("To")))
         if heard.method == "INVITE":
             self._on_answer(heard)
+        elif fork is not None and heard.status >= 200:
+            fork.stop()
         elif heard.method == "BYE" and heard.status >= 200 and not self.made.outcome:
             self.over("completed" if heard.status < 300 else f"{heard.status} to BYE")
 
@@ -203,6 +207,32 @@ class _Call:
                 self._callers.loop.call_later(self._callers.hold_s, self._hang_up)
         if heard.header("To") == self._to:
             self._callers.send_udp(self._request("ACK", 1), self._callers.to)
+        elif tag:
+            self._end_fork(tag, heard)
+
+    def _end_fork(self, tag: str, heard: Heard) -> None:
+        """One call is enough: ACK and BYE (13.2.2.4)."""
+
+        def of_fork(method: str, cseq: int) -> bytes:
+            return request(
+                method,
+                uri_in(heard.header("Contact")),
+                via=self._callers.via("udp"),
+                call_id=self.made.call_id,
+                branch=f"z9hG4bK-{self.made.call_id}-{tag}-{method.lower()}",
+                sender=f"<sip:caller@example.com>;tag=c-{self.made.call_id}",
+                to=heard.header("To"),
+                cseq=cseq,
+                routes=heard.headers("Record-Route")[::-1],
+            )
+
+        self._callers.send_udp(of_fork("ACK", 1), self._callers.to)
+        if tag not in self._forks:
+            self._forks[tag] = Repeater(self._callers.loop)
+            bye = of_fork("BYE", 2)
+            self._forks[tag].start(
+                lambda: self._callers.send_udp(bye, self._callers.to), lambda: None
+            )
 
     def _branch(self, method: str) -> bytes:
         return f"branch=z9hG4bK-{self.made.call_id}-1-{method.lower()}".encode()

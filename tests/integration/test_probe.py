@@ -328,6 +328,65 @@ async def test_tcp_an_idle_connection_closed_by_the_member_is_no_failure() -> No
 
 
 @both_loops
+async def test_a_late_answer_is_met_by_no_reset_and_no_icmp() -> None:
+    """A member that was only slow keeps its connection until it has answered, and a while."""
+    ended: list[bytes] = []
+
+    async def dawdle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        if not ended:
+            await asyncio.sleep(0.2)  # the probe gives up after 0.05 s
+        writer.write(respond(request))
+        await asyncio.sleep(0.05)
+        writer.write(b"\r\n\r\n")  # fails if the answer was refused
+        await writer.drain()
+        ended.append(await reader.readexactly(2))
+        await reader.read()
+
+    slow = StreamMember(dawdle)
+    results = Results()
+    settings = Settings(timeout_s=0.05, interval_s=0.1)
+    prober = Prober([await slow.open()], settings, results)
+    prober.start()
+    (first, *_) = await results.first(4)
+    assert first.failure is Failure.SILENT
+    assert ended
+    await prober.stop()
+
+    member = await UdpMember.at(lambda request: [])
+    refusals: list[Exception] = []
+    member.error_received = refusals.append  # type: ignore[method-assign]
+    results = Results()
+    prober = Prober([member.member], settings, results)
+    prober.start()
+    await results.first(2)
+    for request, source in zip(member.requests, member.sources, strict=True):
+        member.transport.sendto(respond(request), source)
+    await results.first(3)
+    assert refusals == []
+    await prober.stop()
+
+
+@both_loops
+async def test_a_stop_with_patience_awaits_the_answer_under_way() -> None:
+    async def dawdle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            request = await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(0.1)
+            writer.write(respond(request))
+
+    slow = StreamMember(dawdle)
+    results = Results()
+    prober = Prober([await slow.open()], Settings(), results, lambda _: ProbePlan(0.0, 5.0, 5.0))
+    prober.start()
+    await asyncio.sleep(0.05)
+    assert results.all == []
+    await prober.stop(5.0)
+    assert [result.status for result in results.all] == [200]
+    assert slow.connections == 1
+
+
+@both_loops
 async def test_tcp_refused_silent_and_malformed() -> None:
     port = closed_port(socket.SOCK_STREAM)
     target = Member(1, (SipAddress(Transport.TCP, "127.0.0.1", port),))

@@ -351,6 +351,45 @@ class TestAbandoned:
         calls = trace.bench.memory.bindings.calls
         assert calls[numbers[0] if order == "first" else numbers[1]] == 1
 
+    def test_the_second_dialog_of_a_member_that_is_not_back_yet(self) -> None:
+        """Its 2xx came when it was out already: ACK and BYE go to nobody else all the same."""
+        trace = sent_elsewhere(180)
+        bench = trace.bench
+        routes = {}
+        for number in (trace.second, trace.first):
+            ok = trace.says(number, 200)
+            assert isinstance(ok, Forward)
+            routes[number] = headers_of(ok.data, "Record-Route")[::-1]
+        for cseq, method in ((1, "ACK"), (2, "BYE")):
+            data = request(
+                method, uri=f"sip:m@{RM[trace.first]}:5060", to_tag=f"m{trace.first}", cseq=cseq,
+                routes=routes[trace.first], via=f"SIP/2.0/UDP {CALLER};branch=z9hG4bK{method}",
+            )  # fmt: skip
+            sent = bench.forwarded(data)
+            assert sent.to.member == trace.first
+            assert scan(sent.data).uri == f"sip:m@{RM[trace.first]}:5060".encode()
+        bench.forwarded(answer(sent.data, 200), RM[trace.first])
+        assert bench.memory.bindings.calls[trace.second] == 1
+        bye = request(
+            "BYE", to_tag=f"m{trace.second}", cseq=2, routes=routes[trace.second],
+            via=f"SIP/2.0/UDP {CALLER};branch=z9hG4bKlast",
+        )  # fmt: skip
+        sent = bench.forwarded(bye)
+        assert sent.to.member == trace.second
+        bench.forwarded(answer(sent.data, 200), RM[trace.second])
+        assert bench.memory.bindings.calls[trace.second] == 0
+
+    def test_the_second_dialog_of_a_disabled_member(self) -> None:
+        trace = sent_elsewhere(180)
+        bench = trace.bench
+        trace.says(trace.second, 200)
+        trace.says(trace.first, 200)
+        bench.lose(trace.first, disabled=True)
+        ack = request(
+            "ACK", to_tag=f"m{trace.first}", via=f"SIP/2.0/UDP {CALLER};branch=z9hG4bKack"
+        )
+        assert bench.forwarded(ack).to.member == trace.second
+
     def test_a_late_answer_inside_a_dialog_moves_nothing(self) -> None:
         """A member that returns does not get its dialogs back (SIP-RULES 4)."""
         bench = Bench()
@@ -363,9 +402,23 @@ class TestAbandoned:
         (resent,) = trace.out(dialog.member)
         bench.forwarded(answer(resent.data, 200), RM[resent.to.member])
         trace.back(dialog.member)
-        bench.receive(answer(sent.data, 200), RM[dialog.member])
+        late = bench.receive(answer(sent.data, 200), RM[dialog.member])
+        assert reason(late) is Reason.LATE_FINAL  # no fork: the dialog has its answer
         info = dialog.from_caller("INFO", cseq=3, via=f"SIP/2.0/UDP {CALLER};branch=z9hG4bKinfo")
         assert bench.forwarded(info).to.member == resent.to.member
+
+    def test_a_late_2xx_inside_a_dialog_passes_after_a_failure(self) -> None:
+        bench = Bench()
+        dialog = bench.establish("one@caller")
+        trace = Trace(bench=bench)
+        trace.first = dialog.member
+        sent = bench.forwarded(
+            dialog.from_caller("INVITE", via=f"SIP/2.0/UDP {CALLER};branch=z9hG4bKr")
+        )
+        (resent,) = trace.out(dialog.member)
+        assert seen(bench.receive(answer(resent.data, 481), RM[resent.to.member])) == 481
+        trace.back(dialog.member)
+        assert seen(bench.receive(answer(sent.data, 200), RM[dialog.member])) == 200
 
     def test_of_a_request_without_fork_the_first_answer_counts(self) -> None:
         trace = Trace("MESSAGE")
