@@ -256,9 +256,14 @@ cdef inline double _score(uint64_t value, uint64_t seed, double weight) noexcept
 
 
 cdef int64_t _holder(const Snapshot* s, int64_t member, int64_t since, uint64_t value) noexcept nogil:
-    """LossLog.holder; with hotstandby off a dialog is never anyone else's."""
+    """affinity._holder: with hotstandby off a dialog is never anyone else's."""
+    return _heir(s, member, since, value) if s.hotstandby else member
+
+
+cdef int64_t _heir(const Snapshot* s, int64_t member, int64_t since, uint64_t value) noexcept nogil:
+    """LossLog.holder"""
     cdef int i, k, of
-    cdef bint moved = s.hotstandby
+    cdef bint moved = True
     cdef int32_t heir
     cdef double best, score
     cdef const Loss* loss
@@ -1128,7 +1133,7 @@ cdef int _response(
                         break
                 else:
                     return 0
-                holder = _holder(s, s.members[i].id, b.loss, call)
+                holder = _heir(s, s.members[i].id, b.loss, call)
                 if holder != s.members[member].id:
                     return 0  # a fork
     edits.count = 0

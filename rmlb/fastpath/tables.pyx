@@ -866,6 +866,7 @@ cdef class PendingRequests:
         )
         if slot == <uint32_t> NONE:
             raise MemoryError("no memory for a request")
+        self._forget_orphans()  # one of them may have had this key
         p = &self.t.items[slot]
         p.call = call
         p.method = _NUMBERS.get(method, Method.OTHER)
@@ -1036,6 +1037,7 @@ cdef class PendingRequests:
     def _slot_of(self, entry):
         """NONE if it was forgotten meanwhile."""
         cdef uint32_t slot = pend_find(&self.t, entry.key)
+        self._forget_orphans()
         if slot != <uint32_t> NONE and self._promoted.get(entry.key) is not entry:
             return <uint32_t> NONE
         return slot

@@ -78,7 +78,9 @@ def stamp_edits(via: Via, source: tuple[str, int]) -> list[tuple[int, int, bytes
 
 
 def apply_edits(data: bytes, start: int, end: int, edits: list[tuple[int, int, bytes]]) -> bytes:
-    """`data[start:end]` with cuts replaced. Cuts do not overlap; equal places keep order."""
+    """`data[start:end]` with cuts replaced. Cuts do not overlap; of those that begin at one place
+    insertions come first, in their order.
+    """
     parts = []
     at = start
     for first, last, text in sorted(edits, key=_place):
@@ -102,8 +104,8 @@ def _has_tag(to: bytes) -> bool:
         return _TAG.search(to) is not None
 
 
-def _place(edit: tuple[int, int, bytes]) -> int:
-    return edit[0]
+def _place(edit: tuple[int, int, bytes]) -> tuple[int, int]:
+    return edit[:2]
 
 
 def _stamped(data: bytes, via: Via, source: tuple[str, int]) -> bytes:
