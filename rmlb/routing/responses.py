@@ -267,7 +267,7 @@ def _learn(
             bindings.resumed(key, binding, now)
     if binding is None:
         if method == b"BYE" and 200 <= status < 300 and member:
-            bindings.ended_unknown(member)
+            bindings.ended_unknown(key, member, table.losses.number, now)
         return
     if status < 200:
         bindings.touch(binding, now)

@@ -78,6 +78,9 @@ class RoutingTable:
     """[retry]: also re-send what the caller has seen ringing."""
     deadline_s: float = 16.0
     """[retry]: when the best swallowed failure leaves after all."""
+    ask_store: bool = False
+    """A request inside a dialog of which nothing is known here is held until the store was asked
+    (HA-RULES 5)."""
     refusals: int = 10
     """[health]: initial requests answered with 503 in a row that make a member refusing."""
 
