@@ -62,6 +62,9 @@ class EventName(StrEnum):
     OPERATOR_STATE_SET_ASIDE = "operator-state-set-aside"
     LOSS_LOG_NOT_KEPT = "loss-log-not-kept"
     LOSS_LOG_SET_ASIDE = "loss-log-set-aside"
+    STATE_STORE_LOST = "state-store-lost"
+    STATE_STORE_BACK = "state-store-back"
+    STATE_STORE_NOT_UNDERSTOOD = "state-store-not-understood"
     FAULT = "fault"
 
 

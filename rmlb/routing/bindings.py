@@ -8,8 +8,10 @@ affinity hashes; nothing here knows SIP messages, sockets or the store.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import NamedTuple
 
 from rmlb.routing.expiry import ExpiryBuckets
@@ -22,6 +24,8 @@ ENDED_S = 600.0
 
 MAX_CHANGES = 65_536
 """Changes that wait to be taken: three seconds of 10,000 calls/s, some 8 MiB."""
+
+_LOST_AT_ONCE = MAX_CHANGES // 64
 
 
 class Phase(Enum):
@@ -94,6 +98,8 @@ class Bindings:
         """Calls by member id that only other balancers know; whoever asks the store sets it."""
         self.journal = False
         """Changes are kept for `take_changes`; set and cleared by whoever takes them."""
+        self.on_change: Callable[[], None] | None = None
+        """Called when a change waits where none did; on the event loop's thread."""
         self.changes_lost = 0
         """Changes that gave way to newer ones before they were taken."""
         self.evicted = 0
@@ -101,7 +107,7 @@ class Bindings:
         self._redundant: OrderedDict[int, Binding] = OrderedDict()
         self._expiry = ExpiryBuckets()
         self._evicted_calls: OrderedDict[int, Counter[int]] = OrderedDict()  # minute -> members
-        self._changed: OrderedDict[int, Change | None] = OrderedDict()  # None: as it is when taken
+        self._changed: dict[int, Binding | Change] = {}
         self._again: list[int] = []  # keys that `repeat_changes` still has to give
 
     def __len__(self) -> int:
@@ -251,8 +257,7 @@ class Bindings:
         """
         self._uncount_evicted(member)
         if self.journal:
-            self._changed[key] = Change(key, member, loss, False, True, now + ENDED_S)
-            self._bound_journal()
+            self._keep_change(key, Change(key, member, loss, False, True, now + ENDED_S))
 
     def _uncount_evicted(self, member: int) -> None:
         for minute, members in self._evicted_calls.items():
@@ -282,19 +287,13 @@ class Bindings:
     def take_changes(self, most: int) -> list[Change]:
         """Up to `most` changes, the oldest first, each key once with what it is by now.
 
-        They are given once. A binding forgotten meanwhile is left out.
+        They are given once.
         """
-        taken: list[Change] = []
         changed = self._changed
-        while changed and len(taken) < most:
-            key, change = changed.popitem(last=False)
-            if change is None:
-                binding = self.find(key)
-                if binding is None:
-                    continue
-                change = _change(key, binding)
-            taken.append(change)
-        return taken
+        if len(changed) <= most:
+            self._changed = {}
+            return [_as_change(each) for each in changed.values()]
+        return [_as_change(changed.pop(key)) for key in [*islice(changed, most)]]
 
     def start_repeating(self) -> None:
         """From now on `repeat_changes` gives all that is here, whatever was taken before."""
@@ -307,7 +306,7 @@ class Bindings:
         for key in self._again[-most:]:
             binding = self.find(key)
             if binding is not None and self._is_worth_writing(binding):
-                repeated.append(_change(key, binding))
+                repeated.append(_as_change(binding))
         del self._again[-most:]
         return repeated
 
@@ -320,13 +319,18 @@ class Bindings:
     def _note(self, binding: Binding) -> None:
         """Have what becomes of it taken."""
         binding.write_at = binding.seen + self.limits.idle_s / 2
-        self._changed[binding.key] = None
-        self._bound_journal()
+        self._keep_change(binding.key, binding)
 
-    def _bound_journal(self) -> None:
-        if len(self._changed) > MAX_CHANGES:
-            self._changed.popitem(last=False)
-            self.changes_lost += 1
+    def _keep_change(self, key: int, change: Binding | Change) -> None:
+        changed = self._changed
+        if not changed and self.on_change is not None:
+            self.on_change()
+        changed[key] = change
+        if len(changed) > MAX_CHANGES:
+            # many at a time: to find the first of a dict takes as long as many went before it
+            for oldest in [*islice(changed, _LOST_AT_ONCE)]:
+                del changed[oldest]
+            self.changes_lost += _LOST_AT_ONCE
 
     def _is_worth_writing(self, binding: Binding) -> bool:
         """Others could not tell by mark or hash, or it counts as a call."""
@@ -387,13 +391,10 @@ class Bindings:
                 self._evicted_calls.setdefault(minute, Counter())[binding.member] += 1
 
 
-def _change(key: int, binding: Binding) -> Change:
-    phase = binding.phase
-    return Change(
-        key,
-        binding.member,
-        binding.loss,
-        phase is Phase.LIVE,
-        phase is Phase.ENDED,
-        binding.expires,
-    )
+def _as_change(entry: Binding | Change) -> Change:
+    """What a binding is by now."""
+    if isinstance(entry, Change):
+        return entry
+    phase = entry.phase
+    live, ended = phase is Phase.LIVE, phase is Phase.ENDED
+    return Change(entry.key, entry.member, entry.loss, live, ended, entry.expires)

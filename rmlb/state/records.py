@@ -20,7 +20,7 @@ can share a store as long as the next one writes what this one understands.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -30,21 +30,8 @@ PRESENCE_S: Final = 10
 """A balancer that says nothing for so long is gone: some thirty of its looks at the store."""
 
 
-class Change(Protocol):
-    """A changed binding, as routing gives it (routing.bindings.Change)."""
-
-    @property
-    def key(self) -> int: ...
-    @property
-    def member(self) -> int: ...
-    @property
-    def loss(self) -> int: ...
-    @property
-    def live(self) -> bool: ...
-    @property
-    def ended(self) -> bool: ...
-    @property
-    def expires(self) -> float: ...
+Change = tuple[int, int, int, bool, bool, float]
+"""A changed binding as routing gives it: key, member, loss, live, ended, expires."""
 
 
 class StoredBinding(NamedTuple):
@@ -79,19 +66,12 @@ class Keys:
 
 def encode_changes(changes: Iterable[Change], now: float) -> bytes:
     """The batch that WRITE_BINDINGS takes: one line each, `KEY VALUE SECONDS`."""
-    return b"".join(
-        [
-            b"%016x 1 %d %d %b %d\n"
-            % (
-                key,
-                member,
-                loss,
-                b"live" if live else b"ended" if ended else b"bound",
-                max(1, int(expires - now) + 1),
-            )
-            for key, member, loss, live, ended, expires in changes  # type: ignore[misc]  # named tuples
-        ]
-    )
+    lines = [
+        f"{key:016x} 1 {member} {loss} {'live' if live else 'ended' if ended else 'bound'} "
+        f"{int(expires - now) + 1 if expires > now else 1}\n"
+        for key, member, loss, live, ended, expires in changes
+    ]
+    return "".join(lines).encode()
 
 
 def decode_binding(value: bytes | None) -> StoredBinding | None:
