@@ -124,6 +124,7 @@ class Sharing:
         return StateView(
             backend=self._config.state.backend,
             connected=self._link.connected,
+            why=self._link.why,
             store=StoreView(
                 backlog=self._bindings.changes_waiting,
                 to_repeat=self._bindings.changes_to_repeat,
@@ -152,9 +153,9 @@ class Sharing:
             member, loss, live, ended = binding
             now = asyncio.get_running_loop().time()
             self._bindings.recall(key, member, loss, now, live=live, ended=ended)
-            elsewhere = self._bindings.elsewhere
-            if live and elsewhere.get(member, 0) > 0:
-                elsewhere[member] -= 1  # it is counted here from now on
+            if live:  # it is counted here from now on
+                elsewhere = self._bindings.elsewhere
+                elsewhere[member] = elsewhere.get(member, 0) - 1
         if self._waiting is not None:
             self._waiting.answered(key)
 
@@ -170,10 +171,7 @@ class Sharing:
 
     def agree(self, look: Look) -> list[Proposal]:
         """Merge what is there with what is here, document by document."""
-        own = self._bindings.calls
-        self._bindings.elsewhere = {
-            member: max(0, calls - own[member]) for member, calls in look.calls.items()
-        }
+        self._count(look.calls)
         keys = self._store.keys
         found = (
             self._agree_on(keys.losses, look.losses, self._merge_losses),
@@ -181,6 +179,18 @@ class Sharing:
             self._agree_on(keys.operator, look.operator, self._merge_words),
         )
         return [proposal for proposal in found if proposal is not None]
+
+    def _count(self, calls: dict[int, int]) -> None:
+        """What the store counts is right, but for what has changed here since.
+
+        So calls that began here and ended through another balancer count no more. Only while the
+        store has not heard of all that is here, it cannot know better.
+        """
+        bindings = self._bindings
+        heard_all = self._link.connected and not bindings.changes_to_repeat
+        for member, count in calls.items():
+            others = count - bindings.calls[member]
+            bindings.elsewhere[member] = others if heard_all else max(0, others)
 
     def _agree_on(
         self,

@@ -61,6 +61,8 @@ class StateView:
 
     backend: str
     connected: bool
+    why: str = ""
+    """Why it is not connected."""
     store: StoreView | None = None
     """None: nothing is shared."""
 
@@ -238,6 +240,7 @@ def state_json(state: StateView) -> Json:
     found: Json = {"backend": state.backend, "connected": state.connected}
     if store is not None:
         found |= {
+            "why": state.why,
             "backlog": store.backlog,
             "to_repeat": store.to_repeat,
             "written_total": store.written,

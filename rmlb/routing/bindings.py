@@ -95,7 +95,8 @@ class Bindings:
         self.calls: Counter[int] = Counter()
         """Calls by member id."""
         self.elsewhere: dict[int, int] = {}
-        """Calls by member id that only other balancers know; whoever asks the store sets it."""
+        """What `load` adds to a member's calls, less than nothing where calls of here have ended
+        through others; whoever asks the store sets it."""
         self.journal = False
         """Changes are kept for `take_changes`; set and cleared by whoever takes them."""
         self.on_change: Callable[[], None] | None = None
@@ -270,7 +271,7 @@ class Bindings:
 
     def load(self, member: int) -> int:
         """The member's calls on all balancers."""
-        return self.calls[member] + self.elsewhere.get(member, 0)
+        return max(0, self.calls[member] + self.elsewhere.get(member, 0))
 
     # the journal
 

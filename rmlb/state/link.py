@@ -5,7 +5,8 @@
     looked at  every LOOK_S, and at once when this balancer has something to say: what the
                balancers share, merged by `Sharer.agree`, each member's calls
     lost       with the first command that fails: nothing is kept for the store then, because on
-               return all that is here is written again, at a bounded pace
+               return all that is here is written again, at a bounded pace; and so when it was
+               emptied
 
 Nothing here is awaited by the packet path. Knows the store's commands, nothing of what bindings,
 losses and operator states mean.
@@ -42,8 +43,9 @@ RETRY_S: Final = 0.5
 ASKED_MOST: Final = 1000
 """Call-IDs that wait for their turn to be asked for."""
 
-STUCK_S: Final = 0.05
-"""A question unanswered for so long: no other message waits for this store meanwhile."""
+STUCK_S: Final = 0.25
+"""A question unanswered for so long: no other message waits for this store meanwhile. Five waits
+of a message, so that a pause of the balancer itself is not taken for one of the store."""
 
 
 class Journal(Protocol):
@@ -119,6 +121,8 @@ class Link:
     ) -> None:
         """`counted_s`: a silent call counts so long ([affinity] idle)."""
         self.connected = False
+        self.why = ""
+        """Why it is not, as of the last try."""
         self.stats = LinkStats()
         self._store = store
         self._journal = journal
@@ -262,19 +266,28 @@ class Link:
             done &= await self._store.replace(*each)
         if not self.connected:
             self._found()
+        elif not look.known:  # emptied, or restored from an older copy
+            self._write_again()
         return done
 
     # lost and found
 
     def _found(self) -> None:
-        self.connected = True
+        self.connected, self.why = True, ""
         self._journal.journal = True
-        self._journal.start_repeating()
-        self._keep(self._keep_repeating(), "write again")
+        self._write_again()
         self._sharer.on_link(True, "")
+
+    def _write_again(self) -> None:
+        """All that is here, from the beginning if that is under way already."""
+        under_way = self._journal.changes_to_repeat
+        self._journal.start_repeating()
+        if not under_way:
+            self._keep(self._keep_repeating(), "write again")
 
     def _lost(self, why: str) -> None:
         self.stats.failures += 1
+        self.why = why
         self._journal.forget_changes()
         if self.connected or not self.stats.losses:
             self.connected = False

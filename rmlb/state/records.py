@@ -112,18 +112,18 @@ call counts. A member's set of calls is made of its bindings alone, so no count 
 
 
 LOOK: Final = """
-redis.call('SET', KEYS[4], ARGV[1], 'EX', ARGV[2])
+local found = {redis.call('SET', KEYS[4], ARGV[1], 'EX', ARGV[2], 'GET')}
 local now = redis.call('TIME')[1]
-local found = redis.call('MGET', KEYS[1], KEYS[2], KEYS[3])
+for i = 1, 3 do found[i + 1] = redis.call('GET', KEYS[i]) end
 for i = 3, #ARGV do
   redis.call('ZREMRANGEBYSCORE', KEYS[5] .. ARGV[i], '-inf', now)
-  found[i + 1] = redis.call('ZCARD', KEYS[5] .. ARGV[i])
+  found[i + 2] = redis.call('ZCARD', KEYS[5] .. ARGV[i])
 end
 return found
 """
 """KEYS: losses, active, operator, own balancer key, beginning of call keys. ARGV: own presence and
-its seconds, then the members. Returns the three documents and each member's calls. It writes, so
-a store that only reads (full, a replica) is found out."""
+its seconds, then the members. Returns its presence before, the three documents and each member's
+calls. It writes, so a store that only reads (full, a replica) is found out."""
 
 
 REPLACE: Final = """

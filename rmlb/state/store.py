@@ -30,6 +30,8 @@ class StoreError(Exception):
 class Look(NamedTuple):
     """What a look at the store shows."""
 
+    known: bool
+    """Our last word is still there: nothing has been emptied since."""
     losses: bytes | None
     active: bytes | None
     operator: bytes | None
@@ -76,8 +78,9 @@ class Store:
                 (keys.losses, keys.active, keys.operator, self._own, keys.calls),
                 (presence, records.PRESENCE_S, *members),
             )
-        calls = dict(zip(members, map(int, found[3:]), strict=True))
-        return Look(found[0] or None, found[1] or None, found[2] or None, calls)
+        known, losses, active, operator, *counts = found
+        calls = dict(zip(members, map(int, counts), strict=True))
+        return Look(known is not None, losses, active, operator, calls)
 
     async def replace(self, key: str, before: bytes | None, after: bytes, ttl_s: float) -> bool:
         """Compare and set a document; `ttl_s` of 0 is for good. False: it has changed meanwhile."""

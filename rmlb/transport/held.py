@@ -12,8 +12,10 @@ from typing import Final
 
 from rmlb.routing.verdict import Origin
 
-HOLD_S: Final = 0.05
-"""The longest wait: a tenth of T1, before which nobody sends anything again (RFC 3261 17)."""
+HOLD_S: Final = 0.045
+LAST_S: Final = 0.005
+"""The longest wait, in two parts: together a tenth of T1, before which nobody sends anything again
+(RFC 3261 17). The second lets an answer be read that came while the balancer itself was paused."""
 
 MAX_HELD: Final = 1000
 """Messages held in all; more are not worth waiting for. Some 2 MiB at worst usual sizes."""
@@ -48,7 +50,7 @@ class Held:
                 return False
             waiting = self._waiting[key] = []
             loop = asyncio.get_running_loop()
-            self._timers[key] = loop.call_later(HOLD_S, self._time_out, key)
+            self._timers[key] = loop.call_later(HOLD_S, self._wait_on, key)
         waiting.append(message)
         self._count += 1
         return True
@@ -66,6 +68,10 @@ class Held:
         """Let everything go at once."""
         for key in list(self._waiting):
             self.answered(key)
+
+    def _wait_on(self, key: int) -> None:
+        loop = asyncio.get_running_loop()
+        self._timers[key] = loop.call_later(LAST_S, self._time_out, key)
 
     def _time_out(self, key: int) -> None:
         self.timed_out += 1
