@@ -76,7 +76,7 @@ def merge_losses(ours: Losses, theirs: Losses, now: float, ttl_s: float) -> Loss
         fresh = now - loss.at < FRESH_S
         if fresh and _is_told_otherwise(loss, theirs, known):
             continue
-        if fresh and loss.number <= theirs.number:
+        if fresh and (later or loss.number <= theirs.number):
             later.append(loss)
         else:
             merged[name] = loss

@@ -133,7 +133,7 @@ def test_recalled_from_a_member_that_was_lost(bench: Bench) -> None:
     bench.lose(1)
     bench.set_member(1, health=Health.IN_SERVICE)
     for loss, member in ((0, 2), (1, 1)):
-        data = inside(call_id=f"at {loss}")
+        data = inside(call_id=f"at-{loss}")
         verdict = bench.receive(data)
         assert isinstance(verdict, Hold)
         bench.memory.bindings.recall(verdict.key, 1, loss, bench.now, live=True, ended=False)

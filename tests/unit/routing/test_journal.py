@@ -136,7 +136,7 @@ def test_recalled() -> None:
     table.touch(live, 101.0)
     assert table.changes_waiting == 0
     table.start_repeating()
-    assert [x.key for x in table.repeat_changes(10)] == [4, 3, 1][1:] or True
+    assert sorted(x.key for x in table.repeat_changes(10)) == [1, 3]
     table.ended(1, live, 102.0)
     assert [x.ended for x in table.take_changes(10)] == [True]
 
@@ -150,7 +150,7 @@ def test_calls_everywhere() -> None:
     assert table.load(2) == 0
 
 
-def test_the_oldest_are_lost_when_nobody_takes_them(monkeypatch: object) -> None:
+def test_the_oldest_are_lost_when_nobody_takes_them() -> None:
     table = Bindings(BindingLimits(max_bindings=10 * module.MAX_CHANGES))
     table.journal = True
     many = module.MAX_CHANGES + 10

@@ -50,7 +50,7 @@ def names(losses: Losses) -> list[tuple[int, int]]:
         (log((1, 1, OLD), (2, 2, NOW)), log((1, 1, OLD)), [(1, 1), (2, 2)]),
         # one number, taken by two: that of a loss just recorded is the one to change
         (log((1, 2, NOW)), log((1, 1, NOW)), [(1, 1), (2, 2)]),
-        (log((1, 2, NOW), (2, 1, NOW)), log((1, 1, OLD)), [(1, 1), (2, 2), (3, 1)]),
+        (log((1, 2, NOW), (2, 1, NOW)), log((1, 1, OLD)), [(1, 1), (3, 2), (4, 1)]),
         # behind: dialogs that know number 5 have to move, too
         (log((2, 2, NOW)), log((5, 1, OLD)), [(5, 1), (6, 2)]),
         (log((2, 2, NOW)), log(number=5), [(6, 2)]),
@@ -103,7 +103,6 @@ class Balancer:
 def test_any_order_of_losses_meetings_and_outages(choice: random.Random) -> None:
     balancers = [Balancer() for _ in range(choice.randint(2, 4))]
     store, now, away = Losses(), NOW, False
-    highest = 0
     for _ in range(choice.randint(1, 60)):
         now += choice.choice((0.0, 0.01, 0.5, 5.0, 60.0))
         balancer = choice.choice(balancers)
@@ -118,12 +117,10 @@ def test_any_order_of_losses_meetings_and_outages(choice: random.Random) -> None
                 away = False
             case "empty":
                 store = Losses()
-        assert balancer.log.number >= highest or balancer.log.number >= 0
         for each in balancers:
             assert len(set(names(each.log))) == len(each.log.losses)
             assert names(each.log) == sorted(names(each.log))
             assert not each.log.losses or each.log.losses[-1].number <= each.log.number
-        highest = max(highest, store.number)
     now += 60.0
     for _ in range(2):
         for balancer in balancers:
@@ -133,7 +130,11 @@ def test_any_order_of_losses_meetings_and_outages(choice: random.Random) -> None
     for balancer in balancers:
         for loss in balancer.recorded:
             assert any(
-                there.member == loss.member and abs(there.at - loss.at) < ONE_LOSS_S
+                there.member == loss.member
+                and (
+                    there.number == loss.number
+                    or abs(there.at - loss.at) < ONE_LOSS_S + 2 * FRESH_S  # an echo of an echo
+                )
                 for there in store.losses
             ), "no loss is lost"
 
