@@ -68,7 +68,7 @@ def merge_losses(ours: Losses, theirs: Losses, now: float, ttl_s: float) -> Loss
     known = ours.names
     merged = {(x.number, x.member): x for x in theirs.losses if x.at > now - ttl_s}
     number = max(ours.number, theirs.number)
-    later = []
+    later: list[KeptLoss] = []
     for loss in ours.losses:
         name = (loss.number, loss.member)
         if name in merged or loss.at <= now - ttl_s:
@@ -87,9 +87,10 @@ def merge_losses(ours: Losses, theirs: Losses, now: float, ttl_s: float) -> Loss
 
 
 def _is_told_otherwise(loss: KeptLoss, theirs: Losses, known: frozenset[tuple[int, int]]) -> bool:
-    """Somebody else recorded the same loss under another number."""
+    """Somebody else recorded the same loss, and every dialog that ours would move moves by it."""
     return any(
         other.member == loss.member
+        and other.number >= loss.number
         and (other.number, other.member) not in known
         and abs(other.at - loss.at) < ONE_LOSS_S
         for other in theirs.losses

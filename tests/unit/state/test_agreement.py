@@ -130,13 +130,9 @@ def test_any_order_of_losses_meetings_and_outages(choice: random.Random) -> None
     for balancer in balancers:
         for loss in balancer.recorded:
             assert any(
-                there.member == loss.member
-                and (
-                    there.number == loss.number
-                    or abs(there.at - loss.at) < ONE_LOSS_S + 2 * FRESH_S  # an echo of an echo
-                )
+                there.member == loss.member and there.number >= loss.number
                 for there in store.losses
-            ), "no loss is lost"
+            ), "a dialog that it moved then moves on every balancer"
 
 
 def test_meeting_at_once_leaves_no_number_twice() -> None:
