@@ -43,8 +43,8 @@ def site() -> Iterator[Site]:
 
 
 def takeover(options: Options) -> list[dict[str, Any]]:
-    """Dialogs set up through one balancer, which is killed at full rate; the rest of each goes
-    through the other one. One member was out for the first half, so that the hash alone is wrong.
+    """Dialogs set up through one balancer, killed as the last one is answered; the rest of each
+    goes through the other one. One member was out for the first half: the hash alone is wrong.
     """
     rows = []
     for name, sip, redis_dies in (

@@ -212,7 +212,7 @@ class Sharing:
             return Proposal(key, there, encode_document(wanted, content or {}), ttl_s)
         if not ttl_s or there is None:
             return None
-        if now - self._refreshed.setdefault(key, 0.0) < ttl_s / REFRESHED:
+        if now < self._refreshed.get(key, now - ttl_s) + ttl_s / REFRESHED:
             return None
         self._refreshed[key] = now
         return Proposal(key, there, there, ttl_s)
