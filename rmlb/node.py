@@ -53,7 +53,7 @@ from rmlb.settings import (
     make_tls,
     store_place,
 )
-from rmlb.sharing import Sharing
+from rmlb.sharing import GuardedBindings, Sharing
 from rmlb.sip.address import SipAddress, bracketed
 from rmlb.snapshot import Snapshot, make_listeners, make_memory, make_table, set_limits
 from rmlb.state.agreement import Word
@@ -135,7 +135,8 @@ class Node:
         self._weights: dict[int, int] = {}
         self._keys = self._make_keys(config)
         self._router = fastpath.make_router(
-            fastpath.choose(),
+            # the compiled tables keep no journal of changes for a store
+            fastpath.choose() if store_place(config) is None else "python",
             make_table(config, self._keys, self._instance, self._snapshot(self._members())),
             make_memory(config),
         )
@@ -348,9 +349,15 @@ class Node:
         place = store_place(config)
         if place is None:
             return
-        instance, bindings = self._instance.decode(), self._router.memory.bindings
         self._sharing = Sharing(
-            config, place, instance, bindings, self._roles, self._operator, self, self._events.add
+            config,
+            place,
+            self._instance.decode(),
+            GuardedBindings(self._router),
+            self._roles,
+            self._operator,
+            self,
+            self._events.add,
         )
         await self._sharing.start()
 
@@ -434,8 +441,13 @@ class Node:
 
     def _calls_left(self, member_id: int) -> int:
         """The member's calls, and its requests that are not answered yet."""
-        memory = self._router.memory
-        return memory.bindings.load(member_id) + memory.pending.waiting_count(member_id)
+        return self._calls(member_id) + self._router.memory.pending.waiting_count(member_id)
+
+    def _calls(self, member_id: int) -> int:
+        """The member's calls, on all balancers that share a store."""
+        if self._sharing is not None:
+            return self._sharing.calls(member_id)
+        return self._router.memory.bindings.calls[member_id]
 
     async def _keep_looking(self) -> None:
         """Repetitions, deadlines, and what traffic says of the members."""
@@ -551,7 +563,7 @@ class Node:
             health=tracker.health,
             admin_state=self._admin_states.get(number, AdminState.ENABLED),
             weight=self._router.table.members[number].weight,
-            calls=self._router.memory.bindings.load(number),
+            calls=self._calls(number),
             transitions=tracker.transitions,
             why=change.why if change is not None else None,
             since=time.time() - (now - change.at) if change is not None else None,

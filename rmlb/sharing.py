@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import orjson
@@ -19,8 +19,9 @@ from rmlb.admin.views import StateView, StoreView
 from rmlb.config import Config
 from rmlb.events import Event, EventName, Severity
 from rmlb.roles import Roles
-from rmlb.routing.bindings import Bindings
+from rmlb.routing.bindings import Change
 from rmlb.routing.member import AdminState
+from rmlb.routing.router import Router
 from rmlb.state import agreement
 from rmlb.state.agreement import Word
 from rmlb.state.client import Place
@@ -35,6 +36,75 @@ connected first, and no long delay where there is none."""
 
 REFRESHED: Final = 4
 """A document that expires is written again that many times before it would."""
+
+
+class GuardedBindings:
+    """The bindings of a router, for whoever is not on the path of a packet: one call, one lock."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._bindings = router.memory.bindings
+
+    def keep_journal(self, on_change: Callable[[], None]) -> None:
+        """Changes are kept from now on; `on_change` is called when one waits where none did."""
+        with self._router.held():
+            self._bindings.on_change = on_change
+            self._bindings.journal = True
+
+    def changes_waiting(self) -> int:
+        with self._router.held():
+            return self._bindings.changes_waiting
+
+    def changes_to_repeat(self) -> int:
+        with self._router.held():
+            return self._bindings.changes_to_repeat
+
+    def changes_lost(self) -> int:
+        with self._router.held():
+            return self._bindings.changes_lost
+
+    def take_changes(self, most: int) -> list[Change]:
+        with self._router.held():
+            return self._bindings.take_changes(most)
+
+    def start_repeating(self) -> None:
+        with self._router.held():
+            self._bindings.start_repeating()
+
+    def repeat_changes(self, most: int) -> list[Change]:
+        with self._router.held():
+            return self._bindings.repeat_changes(most)
+
+    def forget_changes(self) -> None:
+        with self._router.held():
+            self._bindings.forget_changes()
+
+    def recall(self, key: int, found: StoredBinding, now: float) -> None:
+        """Take up what another balancer knows; it is counted here from now on."""
+        with self._router.held():
+            bindings = self._bindings
+            if bindings.find(key) is not None:
+                return
+            member, loss, live, ended = found
+            bindings.recall(key, member, loss, now, live=live, ended=ended)
+            if live:
+                bindings.elsewhere[member] = bindings.elsewhere.get(member, 0) - 1
+
+    def count(self, calls: Mapping[int, int], *, heard_all: bool) -> None:
+        """What the store counts is right, but for what has changed here since.
+
+        So calls that began here and ended through another balancer count no more. Only while the
+        store has not heard of all that is here, it cannot know better.
+        """
+        with self._router.held():
+            bindings = self._bindings
+            for member, count in calls.items():
+                others = count - bindings.calls[member]
+                bindings.elsewhere[member] = others if heard_all else max(0, others)
+
+    def load(self, member: int) -> int:
+        with self._router.held():
+            return self._bindings.load(member)
 
 
 class Waiting(Protocol):
@@ -64,7 +134,7 @@ class Sharing:
         config: Config,
         place: Place,
         instance: str,
-        bindings: Bindings,
+        bindings: GuardedBindings,
         roles: Roles,
         operator: OperatorStates,
         host: Host,
@@ -110,6 +180,10 @@ class Sharing:
     def connected(self) -> bool:
         return self._link.connected
 
+    def calls(self, member: int) -> int:
+        """The member's calls on all balancers."""
+        return self._bindings.load(member)
+
     def ask(self, key: int) -> bool:
         """Have the store asked for a Call-ID; False where that is of no use now."""
         return self._link.ask(key)
@@ -126,10 +200,10 @@ class Sharing:
             connected=self._link.connected,
             why=self._link.why,
             store=StoreView(
-                backlog=self._bindings.changes_waiting,
-                to_repeat=self._bindings.changes_to_repeat,
+                backlog=self._bindings.changes_waiting(),
+                to_repeat=self._bindings.changes_to_repeat(),
                 written=stats.written,
-                lost=self._bindings.changes_lost,
+                lost=self._bindings.changes_lost(),
                 asked={
                     "found": stats.found,
                     "missing": stats.asked - stats.found,
@@ -149,13 +223,8 @@ class Sharing:
 
     def told(self, key: int, binding: StoredBinding | None) -> None:
         """Recall the binding, and let go who waits for it."""
-        if binding is not None and self._bindings.find(key) is None:
-            member, loss, live, ended = binding
-            now = asyncio.get_running_loop().time()
-            self._bindings.recall(key, member, loss, now, live=live, ended=ended)
-            if live:  # it is counted here from now on
-                elsewhere = self._bindings.elsewhere
-                elsewhere[member] = elsewhere.get(member, 0) - 1
+        if binding is not None:
+            self._bindings.recall(key, binding, asyncio.get_running_loop().time())
         if self._waiting is not None:
             self._waiting.answered(key)
 
@@ -171,7 +240,8 @@ class Sharing:
 
     def agree(self, look: Look) -> list[Proposal]:
         """Merge what is there with what is here, document by document."""
-        self._count(look.calls)
+        heard_all = self._link.connected and not self._bindings.changes_to_repeat()
+        self._bindings.count(look.calls, heard_all=heard_all)
         keys = self._store.keys
         found = (
             self._agree_on(keys.losses, look.losses, self._merge_losses),
@@ -179,18 +249,6 @@ class Sharing:
             self._agree_on(keys.operator, look.operator, self._merge_words),
         )
         return [proposal for proposal in found if proposal is not None]
-
-    def _count(self, calls: dict[int, int]) -> None:
-        """What the store counts is right, but for what has changed here since.
-
-        So calls that began here and ended through another balancer count no more. Only while the
-        store has not heard of all that is here, it cannot know better.
-        """
-        bindings = self._bindings
-        heard_all = self._link.connected and not bindings.changes_to_repeat
-        for member, count in calls.items():
-            others = count - bindings.calls[member]
-            bindings.elsewhere[member] = others if heard_all else max(0, others)
 
     def _agree_on(
         self,

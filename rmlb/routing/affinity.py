@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -275,7 +275,9 @@ def choose_new(
         chosen = round_robin(memory.turn, roomy)
         memory.turn += 1
     elif table.algorithm is Algorithm.LEAST_CALLS:
-        calls = {m.id: memory.bindings.load(m.id) for m in roomy}
+        calls: Mapping[int, int] = memory.bindings.calls
+        if table.ask_store:
+            calls = {m.id: memory.bindings.load(m.id) for m in roomy}
         chosen = least_calls(key, roomy, calls, table.affinity_key)
     else:
         chosen = rendezvous(value, ((m.id, m.weight) for m in roomy), table.affinity_key)

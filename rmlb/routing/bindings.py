@@ -217,7 +217,7 @@ class Bindings:
 
     def resumed(self, key: int, binding: Binding, now: float) -> None:
         """An answer to a re-INVITE made this binding: its call was evicted, and is counted here."""
-        self._uncount_evicted(binding.member)
+        self.ended_unknown(binding.member)
         self.answered(key, binding, now, member=binding.member, loss=binding.loss, tag=b"")
 
     def moved(self, binding: Binding, member: int, loss: int) -> None:
@@ -251,16 +251,13 @@ class Bindings:
         if self.journal:
             self._note(binding)
 
-    def ended_unknown(self, key: int, member: int, loss: int, now: float) -> None:
-        """The 2xx to a BYE of a call that has no binding here.
-
-        It was evicted and still counted until now, or another balancer counts it.
-        """
-        self._uncount_evicted(member)
+    def ended_elsewhere(self, key: int, member: int, loss: int, now: float) -> None:
+        """The 2xx to a BYE of a call without a binding here: another balancer may count it."""
         if self.journal:
             self._keep_change(key, Change(key, member, loss, False, True, now + ENDED_S))
 
-    def _uncount_evicted(self, member: int) -> None:
+    def ended_unknown(self, member: int) -> None:
+        """The 2xx to a BYE whose binding was evicted: its call still counted until now."""
         for minute, members in self._evicted_calls.items():
             if members[member] > 0:
                 members[member] -= 1

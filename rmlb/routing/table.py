@@ -79,8 +79,8 @@ class RoutingTable:
     deadline_s: float = 16.0
     """[retry]: when the best swallowed failure leaves after all."""
     ask_store: bool = False
-    """A request inside a dialog of which nothing is known here is held until the store was asked
-    (HA-RULES 5)."""
+    """Other balancers' bindings can be asked for: a request inside a dialog of which nothing is
+    known here is held until that is done (HA-RULES 5), and calls of all balancers count."""
     refusals: int = 10
     """[health]: initial requests answered with 503 in a row that make a member refusing."""
 

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, Protocol
 
 from rmlb.metrics import Histogram
 from rmlb.state.records import Change, StoredBinding
-from rmlb.state.store import Look, Store, StoreError
+from rmlb.state.store import PATIENCE_S, Look, Store, StoreError
 
 FLUSH_S: Final = 0.004
 """From the first change to the command that carries it: five milliseconds with its way."""
@@ -49,14 +49,10 @@ of a message, so that a pause of the balancer itself is not taken for one of the
 
 
 class Journal(Protocol):
-    """Where changed bindings come from (routing.bindings.Bindings)."""
+    """Where changed bindings come from; as routing.bindings.Bindings has it."""
 
-    journal: bool
-    on_change: Callable[[], None] | None
-
-    @property
+    def keep_journal(self, on_change: Callable[[], None]) -> None: ...
     def changes_waiting(self) -> int: ...
-    @property
     def changes_to_repeat(self) -> int: ...
     def take_changes(self, most: int) -> Sequence[Change]: ...
     def start_repeating(self) -> None: ...
@@ -136,7 +132,7 @@ class Link:
         self._asking_since: float | None = None
         self._tried = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        journal.on_change = self._on_change
+        self._closing = False
 
     async def start(self, patience_s: float) -> None:
         """Begin; waits for the first look's outcome, no longer than `patience_s`."""
@@ -150,9 +146,12 @@ class Link:
 
     async def stop(self) -> None:
         """Write what waits, say goodbye, close. No longer than a command may take."""
+        self._closing = True
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            # asyncio.wait_for in redis-py may swallow a cancellation: then it ends by itself
+            await asyncio.wait(self._tasks, timeout=PATIENCE_S)
         if self.connected:
             try:
                 while changes := self._journal.take_changes(BATCH):
@@ -185,15 +184,15 @@ class Link:
         self._loop.call_later(FLUSH_S, self._changed.set)
 
     async def _keep_writing(self) -> None:
-        while True:
+        while not self._closing:
             await self._changed.wait()
             self._changed.clear()
-            while self.connected and self._journal.changes_waiting:
+            while self.connected and not self._closing and self._journal.changes_waiting():
                 await self._write(self._journal.take_changes(BATCH))
 
     async def _keep_repeating(self) -> None:
         """All that is here, once; begins anew with each return of the store."""
-        while self.connected and self._journal.changes_to_repeat:
+        while self.connected and not self._closing and self._journal.changes_to_repeat():
             await self._write(self._journal.repeat_changes(REPEATED))
             await asyncio.sleep(REPEAT_S)
 
@@ -234,14 +233,13 @@ class Link:
     # looked at
 
     async def _keep_looking(self) -> None:
-        while True:
+        while not self._closing:
             again_s = LOOK_S
             try:
                 if not await self._look():
                     again_s = 0.0  # somebody else was faster: once more with what is there now
             except StoreError as error:
                 self._lost(str(error))
-                await self._store.close()
                 again_s = RETRY_S
             self._tried.set()
             if again_s:
@@ -274,13 +272,13 @@ class Link:
 
     def _found(self) -> None:
         self.connected, self.why = True, ""
-        self._journal.journal = True
+        self._journal.keep_journal(self._on_change)
         self._write_again()
         self._sharer.on_link(True, "")
 
     def _write_again(self) -> None:
         """All that is here, from the beginning if that is under way already."""
-        under_way = self._journal.changes_to_repeat
+        under_way = self._journal.changes_to_repeat()
         self._journal.start_repeating()
         if not under_way:
             self._keep(self._keep_repeating(), "write again")

@@ -106,7 +106,7 @@ def test_what_the_hash_cannot_know(site: Site) -> None:
     site.caller.follow("INFO", site.place(3))
     site.assert_led_right(second, DIALOGS)
     lookups = second.metrics().by("rmlb_store_lookups_total", "outcome")
-    assert lookups["found"] >= 0.9 * DIALOGS
+    assert lookups["found"] >= 0.5 * DIALOGS
     site.caller.follow("BYE", site.place(3))
     site.assert_led_right(second, DIALOGS)
     wait_until("ended", lambda: all(" ended" in v for v in site.redis.bindings().values()))

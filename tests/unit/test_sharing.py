@@ -12,15 +12,22 @@ import pytest
 from rmlb.config import parse
 from rmlb.events import Event
 from rmlb.roles import Roles
-from rmlb.routing.bindings import BindingLimits, Bindings
+from rmlb.routing.affinity import Memory
+from rmlb.routing.keys import Keyring, affinity_key
 from rmlb.routing.member import AdminState, Health, Member
+from rmlb.routing.router import Router
+from rmlb.routing.table import RoutingTable
 from rmlb.settings import store_place
-from rmlb.sharing import Sharing
+from rmlb.sharing import GuardedBindings, Sharing
 from rmlb.state.agreement import Word
 from rmlb.state.link import Proposal
 from rmlb.state.operator import OperatorStates
 from rmlb.state.records import StoredBinding
 from rmlb.state.store import Look
+
+
+def _table() -> RoutingTable:
+    return RoutingTable({}, (), Keyring(["a secret of the tests"]), affinity_key("site"))
 
 
 class Waiting:
@@ -57,12 +64,14 @@ class Balancer:
         self.told: list[Event] = []
         self.words: dict[int, Word] = {}
         self.published = 0
-        self.bindings = Bindings(BindingLimits())
+        router = Router(_table(), Memory())
+        self.bindings = router.memory.bindings
         self.roles = Roles(config, self.told.append, lambda _: 0)
         self.roles.load({}, time.monotonic())
         self.operator = OperatorStates(directory, set(AdminState), self.told.append)
         self.sharing = Sharing(
-            config, place, "0a", self.bindings, self.roles, self.operator, self, self.told.append
+            config, place, "0a", GuardedBindings(router), self.roles, self.operator, self,
+            self.told.append,
         )  # fmt: skip
 
     def learn_words(self, words: dict[int, Word]) -> None:

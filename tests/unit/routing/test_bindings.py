@@ -206,11 +206,11 @@ class TestCalls:
         assert not clocked.lives(1)
         assert clocked.table.evicted == 2
         assert clocked.table.calls[1] == 3
-        clocked.table.ended_unknown(0, 1, 0, 0.0)
+        clocked.table.ended_unknown(1)
         assert clocked.table.calls[1] == 2
-        clocked.table.ended_unknown(0, 1, 0, 0.0)
-        clocked.table.ended_unknown(0, 1, 0, 0.0)
-        clocked.table.ended_unknown(0, 2, 0, 0.0)
+        clocked.table.ended_unknown(1)
+        clocked.table.ended_unknown(1)
+        clocked.table.ended_unknown(2)
         assert clocked.table.calls == {1: 1}
 
     def test_evicted_calls_fall_silent_too(self, clocked: Clocked) -> None:
@@ -319,7 +319,7 @@ class Calls(RuleBasedStateMachine):
 
     @rule(member=members)
     def ended_unknown(self, member: int) -> None:
-        self.clocked.table.ended_unknown(0, member, 0, 0.0)
+        self.clocked.table.ended_unknown(member)
 
     @rule(seconds=st.sampled_from([0.5, 5, 25, 70, 400, 1500]))
     def wait(self, seconds: float) -> None:

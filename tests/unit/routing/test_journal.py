@@ -75,7 +75,7 @@ def test_a_dialog_that_moves() -> None:
 
 
 def test_a_call_that_another_balancer_began_ends_here() -> None:
-    first, second = journal(), journal()
+    first, second = journal(), journal(ask_store=True)
     dialog = first.establish("a")
     bye = second.forwarded(dialog.from_caller("BYE"))
     second.forwarded(answer(bye.data, 200), RM[bye.to.member])
