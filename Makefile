@@ -1,6 +1,7 @@
 # rmlb: make run | make test are the front door; see README.md
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test check fix clean bench bench-full bench-members bundle lock
+.PHONY: help setup run demo test check fix clean bench bench-full bench-members bench-state
 SHELL := /bin/bash
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
@@ -67,6 +68,9 @@ lock: .venv/.dev ## pin what the bundle holds: .ci/requirements.lock, from pypro
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
 	  pyproject.toml --output-file .ci/requirements.lock
+bench-state: .venv/.dev ## what sharing state in Redis costs, and what a takeover loses
+	@.ci/packages test
+	@$(BIN)/python benchmarks/state.py $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -16,6 +16,9 @@ How a message travels:
         |
     a member (Resource Manager), or back to the caller by Via
 
+A request inside a dialog of which nothing is known here waits in transport/held.py until sharing.py
+has asked the store that balancers share (state/); what becomes of bindings is written there behind.
+
 What keeps the routing table right: watch.py (health/: probes, refusals, silence), roles.py (who is
 active, who drains, who was lost), the operator (admin/, cli/). snapshot.py makes the table of it
 all, node.py is the only place where the parts meet.

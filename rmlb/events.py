@@ -69,6 +69,9 @@ class EventName(StrEnum):
     REACTION_FAILED = "reaction-failed"
     WEBHOOK_FAILED = "webhook-failed"
     SYSLOG_FAILED = "syslog-failed"
+    STATE_STORE_LOST = "state-store-lost"
+    STATE_STORE_BACK = "state-store-back"
+    STATE_STORE_NOT_UNDERSTOOD = "state-store-not-understood"
     FAULT = "fault"
 
 

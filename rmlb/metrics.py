@@ -169,6 +169,38 @@ BINDINGS: Final = Metric("rmlb_bindings", Kind.GAUGE, "Call-IDs whose member is 
 PENDING_REQUESTS: Final = Metric(
     "rmlb_pending_requests", Kind.GAUGE, "Requests remembered until they are answered."
 )
+STORE_CONNECTED: Final = Metric(
+    "rmlb_store_connected", Kind.GAUGE, "1 while the state store does what it is asked to."
+)
+STORE_BACKLOG: Final = Metric(
+    "rmlb_store_backlog",
+    Kind.GAUGE,
+    "Bindings that wait to be written: changed ones, and those written again after an outage.",
+    ("what",),
+)
+STORE_WRITTEN: Final = Metric(
+    "rmlb_store_bindings_written_total", Kind.COUNTER, "Bindings written to the state store."
+)
+STORE_LOST: Final = Metric(
+    "rmlb_store_changes_lost_total",
+    Kind.COUNTER,
+    "Changed bindings that gave way to newer ones because the state store was too slow.",
+)
+STORE_ASKED: Final = Metric(
+    "rmlb_store_lookups_total",
+    Kind.COUNTER,
+    "Call-IDs for which a message waited: found, missing, timeout; messages not_held.",
+    ("outcome",),
+)
+STORE_FAILURES: Final = Metric(
+    "rmlb_store_failures_total", Kind.COUNTER, "Commands to the state store that failed."
+)
+STORE_DURATION: Final = Metric(
+    "rmlb_store_duration_seconds",
+    Kind.HISTOGRAM,
+    "Commands to the state store that succeeded: write, find, look.",
+    ("command",),
+)
 CONNECTIONS: Final = Metric(
     "rmlb_connections", Kind.GAUGE, "Open stream connections.", ("transport",)
 )

@@ -46,9 +46,18 @@ from rmlb.routing.bindings import Phase
 from rmlb.routing.counters import Counters
 from rmlb.routing.keys import Keyring, affinity_hash
 from rmlb.routing.member import AdminState, Health, Member
-from rmlb.settings import admin_files, as_configured, exchange_settings, fixed_parts, make_tls
+from rmlb.settings import (
+    admin_files,
+    as_configured,
+    exchange_settings,
+    fixed_parts,
+    make_tls,
+    store_place,
+)
+from rmlb.sharing import GuardedBindings, Sharing
 from rmlb.sip.address import SipAddress, bracketed
 from rmlb.snapshot import Snapshot, make_listeners, make_memory, make_table, set_limits
+from rmlb.state.agreement import Word
 from rmlb.state.operator import OperatorStates
 from rmlb.state.secret import kept_secret
 from rmlb.transport.exchange import Exchange
@@ -122,19 +131,21 @@ class Node:
         self._admin_states: dict[int, AdminState] = {}
         self._roles = Roles(config, self._events.add, self._calls_left)
         self._desk = Desk(config, self._events, self._instance.decode(), self._owns_vip)
+        self._sharing: Sharing | None = None
         self._stopping = False
         self._ready: bool | None = None
         self._weights: dict[int, int] = {}
         self._keys = self._make_keys(config)
         self._router = fastpath.make_router(
-            fastpath.choose(),
+            # the compiled tables keep no journal of changes for a store
+            fastpath.choose() if store_place(config) is None else "python",
             make_table(config, self._keys, self._instance, self._snapshot(self._members())),
             make_memory(config),
         )
         self._tls: TlsContexts | None = None
         self._exchange: Exchange | None = None
         self._admin: AdminServer | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
 
     # start and stop
 
@@ -147,13 +158,17 @@ class Node:
         self._desk.start(self._admin_states)
         self._tls = make_tls(config)
         await self._resolve_members()
+        await self._start_sharing()
         self._publish()
         self._exchange = Exchange(
             self._router,
             make_listeners(config),
             exchange_settings(config, self._tls, self._certificate_names),
             self._on_trouble,
+            self._ask_store,
         )
+        if self._sharing is not None:
+            self._sharing.serve(self._exchange.held)
         await self._exchange.start()
         for listener in make_listeners(config):
             where = f"{listener.transport}:{bracketed(listener.host)}:{listener.port}"
@@ -214,6 +229,8 @@ class Node:
             await self._admin.stop()
         if self._exchange is not None:
             await self._exchange.stop()
+        if self._sharing is not None:
+            await self._sharing.stop()
         await self._roles.close()
         self.tell(EventName.STOPPED)
         await self._desk.close()
@@ -242,7 +259,7 @@ class Node:
             return
         self._apply(fresh, keys, tls)
 
-    def _keep(self, work: Coroutine[None, None, None], name: str) -> None:
+    def _keep(self, work: Coroutine[None, None, object], name: str) -> None:
         """Start a task, and hold it until it is done."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
@@ -273,7 +290,7 @@ class Node:
                 ListenerView(str(each), self._exchange is not None) for each in config.sip.listen
             ),
             members=tuple(self._member_view(number, counted) for number in config.rm),
-            state=StateView("memory", True),
+            state=StateView("memory", True) if self._sharing is None else self._sharing.view(),
             stopping=self._stopping,
             bindings=len(memory.bindings),
             pending_requests=len(memory.pending),
@@ -314,7 +331,10 @@ class Node:
         self._publish()
         if state is not before:
             self._events.add(admin_state_changed(member_id, before, state, why, time.time()))
-        await self._operator.keep(member_id, state)
+        kept = self._operator.keep(member_id, state)
+        if self._sharing is not None:
+            self._sharing.spoke()
+        await kept
         await self._roles.kept()
 
     async def switchover(self, member_id: int | None) -> None:
@@ -330,6 +350,45 @@ class Node:
             raise Conflict(str(error)) from None
         self._publish()
         await self._roles.kept()
+
+    # what balancers share (sharing.Host)
+
+    async def _start_sharing(self) -> None:
+        config = self._config
+        place = store_place(config)
+        if place is None:
+            return
+        self._sharing = Sharing(
+            config,
+            place,
+            self._instance.decode(),
+            GuardedBindings(self._router),
+            self._roles,
+            self._operator,
+            self,
+            self._events.add,
+        )
+        await self._sharing.start()
+
+    def _ask_store(self, key: int) -> bool:
+        return self._sharing is not None and self._sharing.ask(key)
+
+    def learn_words(self, words: dict[int, Word]) -> None:
+        for member, word in words.items():
+            before = self._admin_states.get(member, AdminState.ENABLED)
+            state = AdminState(word.state)
+            if member not in self._config.rm or state is before:
+                continue
+            self._admin_states[member] = state
+            self._roles.on_admin_state(member, state)
+            why = "another balancer was told"
+            self._events.add(admin_state_changed(member, before, state, why, time.time()))
+        self._publish()
+        self._keep(self._operator.learn(words), "keep the operator's words")
+
+    def publish(self) -> None:
+        if self._exchange is not None:  # before that, start() does
+            self._publish()
 
     # health
 
@@ -376,7 +435,8 @@ class Node:
 
     def _snapshot(self, members: dict[int, Member]) -> Snapshot:
         self._weights = {member.id: member.weight for member in members.values()}
-        return Snapshot(members, self._roles.standing, self._stopping)
+        ask_store = self._sharing is not None and self._sharing.connected
+        return Snapshot(members, self._roles.standing, self._stopping, ask_store)
 
     def _publish(self) -> None:
         """Build the next routing snapshot; what becomes of it is told by the roles."""
@@ -390,8 +450,13 @@ class Node:
 
     def _calls_left(self, member_id: int) -> int:
         """The member's calls, and its requests that are not answered yet."""
-        memory = self._router.memory
-        return memory.bindings.calls[member_id] + memory.pending.waiting_count(member_id)
+        return self._calls(member_id) + self._router.memory.pending.waiting_count(member_id)
+
+    def _calls(self, member_id: int) -> int:
+        """The member's calls, on all balancers that share a store."""
+        if self._sharing is not None:
+            return self._sharing.calls(member_id)
+        return self._router.memory.bindings.calls[member_id]
 
     async def _keep_looking(self) -> None:
         """Repetitions, deadlines, and what traffic says of the members."""
@@ -434,6 +499,8 @@ class Node:
         self._config = fresh
         self._roles.configure(fresh)
         self._desk.configure(fresh)
+        if self._sharing is not None:
+            self._sharing.configure(fresh)
         self._keys = keys
         self._tls = tls
         self._watch.configure(fresh.health, fresh.rm)
@@ -506,7 +573,7 @@ class Node:
             health=tracker.health,
             admin_state=self._admin_states.get(number, AdminState.ENABLED),
             weight=self._router.table.members[number].weight,
-            calls=self._router.memory.bindings.calls[number],
+            calls=self._calls(number),
             transitions=tracker.transitions,
             why=change.why if change is not None else None,
             since=time.time() - (now - change.at) if change is not None else None,

@@ -18,6 +18,7 @@ from rmlb.routing.losses import Loss, LossLog
 from rmlb.routing.member import AdminState, Member
 from rmlb.script import FailoverScript, ScriptEnd
 from rmlb.snapshot import NOBODY, Standing
+from rmlb.state.agreement import ONE_LOSS_S, Active, Losses
 from rmlb.state.succession import KeptLoss, Succession, SuccessionFile
 
 
@@ -29,8 +30,15 @@ class Roles:
         config: Config,
         report: Callable[[Event], object],
         left: Callable[[int], int],
+        owns: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`report` gets the events; `left` says how many calls a member has."""
+        """`report` gets the events; `left` says how many calls a member has.
+
+        Only while `owns` says so (this balancer holds the virtual IP) are losses recorded.
+        """
+        self._owns = owns
+        self.on_keep: Callable[[], None] = lambda: None
+        """Called when there is something new to keep, and to tell others."""
         self._config = config
         self._report = report
         self._left = left
@@ -38,6 +46,9 @@ class Roles:
         self._drains = DrainWatch(config.drain.member_limit_s)
         self._losses = LossLog()
         self._lost: Set[int] = frozenset()
+        self._adopted: dict[int, float] = {}  # of these, what others recorded just now, since when
+        self._turn = 0
+        self._decided: tuple[int | None, int | None, Set[int]] = (None, None, frozenset())
         self._members: Mapping[int, Member] = {}
         self._activity: Activity | None = None
         self._script = self._make_script(None)
@@ -61,6 +72,7 @@ class Roles:
             )
             self._script = self._make_script(self._activity.active)
             causes = dict.fromkeys(self._activity.retiring, Cause.SWITCHOVER) | causes
+        self._turn, self._decided = kept.turn, self._decision()
         self._drains.resume(causes, now)
 
     async def close(self) -> None:
@@ -107,11 +119,14 @@ class Roles:
         self._look_at_drains(now)
         survivors = self._survivors()
         for member in members.values():
+            if member.lost:
+                self._adopted.pop(member.id, None)
             if member.lost and member.id not in self._lost:
-                self._losses = self._losses.record(member.id, survivors, now)
-                self._lost |= {member.id}
-                self._keep()
-            elif not member.lost and member.id in self._lost - unheard:
+                if self._owns():
+                    self._losses = self._losses.record(member.id, survivors, now)
+                    self._lost |= {member.id}
+                    self._keep()
+            elif not member.lost and member.id in self._lost - unheard - self._adopted.keys():
                 self._lost -= {member.id}
                 self._keep()
 
@@ -121,11 +136,55 @@ class Roles:
         if self._activity is not None:
             self._follow(self._activity.on_time(now))
         self._look_at_drains(now)
+        for member, since in list(self._adopted.items()):
+            if now - since >= ONE_LOSS_S:  # never lost here, or back: its next loss is another one
+                del self._adopted[member]
+                if not self._members[member].lost:
+                    self._lost -= {member}
+                    self._keep()
         pruned = self._losses.pruned(now - self._config.affinity.ttl_s)
         if pruned is not self._losses:
             self._losses = pruned
             self._keep()
         return self.standing != before
+
+    # what other balancers know
+
+    @property
+    def losses(self) -> Losses:
+        """The loss log, in the time of the wall clock."""
+        return Losses(self._losses.number, self._kept_losses())
+
+    @property
+    def active(self) -> Active:
+        """Active-standby: who gets the calls, as it was decided last."""
+        return Active(self._turn, *self._decision())
+
+    def learn_losses(self, losses: Losses, now: float) -> None:
+        """Take up a log merged with others'; publish afterwards. `now` is monotonic.
+
+        A member that somebody else found lost just now is not recorded here once more.
+        """
+        known = {(x.number, x.member): x for x in self._losses.losses}
+        learnt = _ages(losses.losses, self._config.affinity.ttl_s, now)
+        for loss in learnt:
+            there = (loss.number, loss.member) in known
+            if not there and now - loss.at < ONE_LOSS_S and loss.member in self._members:
+                if loss.member not in self._lost:
+                    self._adopted[loss.member] = now
+                self._lost |= {loss.member}
+        merged = tuple(known.get((x.number, x.member), x) for x in learnt)
+        self._losses = LossLog(merged, max(losses.number, self._losses.number))
+        self._keep()
+
+    def learn_active(self, active: Active) -> None:
+        """Another balancer's newer decision; publish afterwards."""
+        if self._activity is None:
+            return
+        change = self._activity.on_shared(active.active, active.elected, active.retiring)
+        self._turn, self._decided = active.turn, self._decision()
+        self._follow(change)
+        self._keep()
 
     # what people and the RMs say
 
@@ -193,7 +252,8 @@ class Roles:
         if retires and self._activity is not None:
             self._activity.retired(report.member)
             self._drains.forget(report.member)
-            self._losses = self._losses.record(report.member, self._survivors(), now)
+            if self._owns():
+                self._losses = self._losses.record(report.member, self._survivors(), now)
             self._keep()
 
     def _survivors(self) -> tuple[int, ...]:
@@ -204,20 +264,32 @@ class Roles:
         return tuple(m for m in left if m == self._activity.active)
 
     def _keep(self) -> None:
-        activity = self._activity
-        offset = time.time() - time.monotonic()
+        active, elected, retiring = decision = self._decision()
+        if decision != self._decided:
+            self._turn, self._decided = self._turn + 1, decision
         self._file.put(
             Succession(
                 number=self._losses.number,
-                losses=tuple(
-                    KeptLoss(x.number, x.member, x.survivors, x.at + offset)
-                    for x in self._losses.losses
-                ),
+                losses=self._kept_losses(),
                 lost=frozenset(self._lost),
-                active=activity.active if activity is not None else None,
-                elected=activity.elected if activity is not None else None,
-                retiring=activity.retiring if activity is not None else frozenset(),
+                active=active,
+                elected=elected,
+                retiring=retiring,
+                turn=self._turn,
             )
+        )
+        self.on_keep()
+
+    def _decision(self) -> tuple[int | None, int | None, frozenset[int]]:
+        activity = self._activity
+        if activity is None:
+            return None, None, frozenset()
+        return activity.active, activity.elected, activity.retiring
+
+    def _kept_losses(self) -> tuple[KeptLoss, ...]:
+        offset = time.time() - time.monotonic()
+        return tuple(
+            KeptLoss(x.number, x.member, x.survivors, x.at + offset) for x in self._losses.losses
         )
 
     def _make_script(self, enabled: int | None) -> FailoverScript:

@@ -5,8 +5,12 @@ Next to snapshot.py, which makes the routing table of it.
 
 from __future__ import annotations
 
+from urllib.parse import parse_qs, unquote, urlsplit
+
 from rmlb.config import Config
+from rmlb.config.stores import store_hosts
 from rmlb.sip.address import SipAddress, Transport, bracketed
+from rmlb.state.client import Place
 from rmlb.transport.exchange import ExchangeSettings
 from rmlb.transport.stream import StreamLimits
 from rmlb.transport.tls import TlsContexts, TlsFiles
@@ -48,6 +52,26 @@ def exchange_settings(
         server_tls=tls.server if tls is not None else None,
         client_tls=tls.client if tls is not None else None,
         certificate_names=certificate_names,
+    )
+
+
+def store_place(config: Config) -> Place | None:
+    """`[state] url` taken apart; None for memory://."""
+    kind, url = config.state.backend, urlsplit(config.state.url)
+    if kind == "memory":
+        return None
+    path = [unquote(part) for part in url.path.split("/") if part]
+    service = path.pop(0) if kind == "sentinel" else ""
+    given = {key: values[0] for key, values in parse_qs(url.query).items()}
+    return Place(
+        kind=kind,
+        hosts=tuple((each.host, each.port) for each in store_hosts(config.state.url)),
+        database=int(path[0]) if path else 0,
+        service=service,
+        user=unquote(url.username) if url.username else given.get("username"),
+        password=unquote(url.password) if url.password else given.get("password"),
+        tls=url.scheme.startswith("rediss"),
+        ca=config.tls.ca,
     )
 
 

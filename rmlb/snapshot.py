@@ -44,6 +44,8 @@ class Snapshot:
     """Who is active, and where the dialogs of the lost ones live."""
     stopping: bool
     """No new calls any more."""
+    ask_store: bool = False
+    """There is a store to be asked for what is not known here."""
 
 
 def make_listeners(config: Config) -> tuple[Listener, ...]:
@@ -135,6 +137,7 @@ def make_table(config: Config, keys: Keyring, instance: bytes, parts: Snapshot) 
         after_provisional=config.retry.after_provisional,
         deadline_s=config.retry.deadline_s,
         refusals=config.health.refusals,
+        ask_store=parts.ask_store,
     )
 
 

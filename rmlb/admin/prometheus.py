@@ -21,7 +21,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from rmlb import metrics
-from rmlb.admin.views import MemberView, NodeView, readiness
+from rmlb.admin.views import MemberView, NodeView, StateView, readiness
 from rmlb.metrics import Kind, Metric
 from rmlb.routing.counters import Counters
 from rmlb.routing.member import Health
@@ -161,12 +161,32 @@ def _histogram(
 def _node_families(view: NodeView) -> Iterator[Family]:
     yield _family(metrics.BINDINGS, _single(view.bindings))
     yield _family(metrics.PENDING_REQUESTS, _single(view.pending_requests))
+    yield from _store_families(view.state)
     yield _family(metrics.CONNECTIONS, _by_key(view.connections))
     yield _family(metrics.EVENTS, view.events.items())
     yield _family(metrics.ALARM_DELIVERIES, view.deliveries.items())
     yield _family(metrics.READY, _single(readiness(view).ready))
     yield _family(metrics.VIP_OWNER, _single(view.vip.owner))
     yield _family(metrics.BUILD_INFO, [((view.version, view.engine), 1)])
+
+
+def _store_families(state: StateView) -> Iterator[Family]:
+    store = state.store
+    if store is None:
+        return
+    yield _family(metrics.STORE_CONNECTED, _single(state.connected))
+    backlog = {"changed": store.backlog, "again": store.to_repeat}
+    yield _family(metrics.STORE_BACKLOG, _by_key(backlog))
+    yield _family(metrics.STORE_WRITTEN, _single(store.written))
+    yield _family(metrics.STORE_LOST, _single(store.lost))
+    yield _family(metrics.STORE_ASKED, _by_key(store.asked))
+    yield _family(metrics.STORE_FAILURES, _single(store.failures))
+    metric = metrics.STORE_DURATION
+    family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for command, durations in store.durations.items():
+        buckets = [("+Inf" if le == inf else str(le), n) for le, n in durations.cumulative()]
+        family.add_metric([command], buckets, durations.sum)
+    yield family
 
 
 def _family(metric: Metric, values: Values) -> Family:

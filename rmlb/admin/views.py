@@ -38,11 +38,34 @@ class ListenerView:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreView:
+    """What has gone to the store and back since start."""
+
+    backlog: int
+    """Changed bindings that wait to be written."""
+    to_repeat: int
+    """Bindings that are still to be written again after the store was lost."""
+    written: int
+    lost: int
+    """Changes that gave way to newer ones while the store was too slow."""
+    asked: Mapping[str, int]
+    """Call-IDs asked for, by what came of it: found, missing, timeout, not_held."""
+    failures: int
+    """Commands that failed."""
+    durations: Mapping[str, Histogram]
+    """Of commands: write, find, look."""
+
+
+@dataclass(frozen=True, slots=True)
 class StateView:
     """The store of session state."""
 
     backend: str
     connected: bool
+    why: str = ""
+    """Why it is not connected."""
+    store: StoreView | None = None
+    """None: nothing is shared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +229,7 @@ def status_json(view: NodeView, counters: Counters) -> Json:
         },
         "listeners": [{"address": each.address, "open": each.open} for each in view.listeners],
         "members": [member_json(member) for member in view.members],
-        "state": {"backend": view.state.backend, "connected": view.state.connected},
+        "state": state_json(view.state),
         "peers": [
             {"id": peer.id, "address": peer.address, "alive": peer.alive, "owner": peer.owner}
             for peer in view.peers
@@ -216,6 +239,23 @@ def status_json(view: NodeView, counters: Counters) -> Json:
         "connections": dict(view.connections),
         "messages": messages_json(counters),
     }
+
+
+def state_json(state: StateView) -> Json:
+    """The store, and what waits for it."""
+    store = state.store
+    found: Json = {"backend": state.backend, "connected": state.connected}
+    if store is not None:
+        found |= {
+            "why": state.why,
+            "backlog": store.backlog,
+            "to_repeat": store.to_repeat,
+            "written_total": store.written,
+            "lost_total": store.lost,
+            "asked_total": dict(store.asked),
+            "failures_total": store.failures,
+        }
+    return found
 
 
 def members_json(view: NodeView) -> Json:

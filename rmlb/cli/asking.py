@@ -209,7 +209,11 @@ def _activity(status: dict[str, Any]) -> list[tuple[str, Cell | str]]:
 
 
 def _store(state: dict[str, Any]) -> str:
-    return f"{state['backend']}, {'connected' if state['connected'] else 'not connected'}"
+    shown = f"{state['backend']}, {'connected' if state['connected'] else 'not connected'}"
+    if state.get("why"):
+        shown += f" ({clean(state['why'])})"
+    waiting = state.get("backlog", 0) + state.get("to_repeat", 0)
+    return f"{shown}, {waiting} to write" if waiting else shown
 
 
 def _peer(peer: dict[str, Any]) -> str:

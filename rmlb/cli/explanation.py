@@ -24,14 +24,15 @@ from rmlb.routing.signature import read_branch
 from rmlb.routing.table import Listener, RoutingTable
 from rmlb.routing.verdict import (
     Absorb,
+    Decision,
     Drop,
     Forward,
+    Hold,
     Kind,
     Origin,
     Reason,
     Reply,
     Step,
-    Verdict,
 )
 from rmlb.sip.address import Transport, is_ip_literal, is_unicast
 from rmlb.sip.framing import StreamFramer
@@ -84,7 +85,7 @@ class Explanation:
     """Its start line, readable."""
     origin: Origin
     listener: Listener
-    verdict: Verdict
+    verdict: Decision
     rule: str
     received: bytes
     notes: tuple[str, ...]
@@ -116,6 +117,8 @@ def explain_octets(
             verdict = router.receive(octets, origin, 0.0)
         else:
             verdict = router.refuse(octets, error, origin)
+        if isinstance(verdict, Hold):  # there is no store to ask
+            verdict = router.resume(octets, origin, 0.0)
         yield Explanation(
             message=_start_line(octets),
             origin=origin,
@@ -277,7 +280,7 @@ def _why(octets: bytes, error: SipError | None, origin: Origin, table: RoutingTa
     return ""
 
 
-def _rule(verdict: Verdict, table: RoutingTable, why: str) -> str:
+def _rule(verdict: Decision, table: RoutingTable, why: str) -> str:
     if not isinstance(verdict, Forward):
         rule = verdict.reason.rule
         return f"{rule}: {why}" if why and verdict.reason in _FAULTS else rule

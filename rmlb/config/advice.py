@@ -30,7 +30,6 @@ def _moves_vip(config: Config) -> bool:
 
 NOT_YET: tuple[NotYet, ...] = (
     NotYet("gvp", "network interfaces are not watched"),
-    NotYet("state.url", "session state stays in the memory of this balancer"),
     NotYet("vip", "the virtual IP is neither added, watched nor moved", _moves_vip),
     NotYet("heartbeat", "the balancers do not know of each other"),
     NotYet("trace", "no copies of messages are sent"),

@@ -52,8 +52,8 @@ class StateConfig(Table):
     """`[state]`: where session state is shared, and where the balancer keeps its own."""
 
     url: Annotated[str, store_url] = "memory://"
-    """Where the balancers share bindings, operator states and losses. Default memory: nothing
-    shared; one balancer needs nothing else."""
+    """Where the balancers share bindings, operator states and losses; its authorities for TLS
+    are those of `[tls] ca`. Default memory: nothing shared; one balancer needs nothing else."""
 
     dir: Annotated[str, text("the path of a folder")] = ""
     """Folder for operator states, the loss log and a generated secret. Default: systemd's

@@ -16,7 +16,7 @@ from rmlb.routing.affinity import Memory
 from rmlb.routing.counters import Counters
 from rmlb.routing.router import Router
 from rmlb.routing.table import RoutingTable
-from rmlb.routing.verdict import Origin, Verdict
+from rmlb.routing.verdict import Decision, Origin, Verdict
 from rmlb.sip.framing import StreamFramer
 from rmlb.sip.message import SipError
 
@@ -43,6 +43,7 @@ class CompiledRouter(Router):
         super().__init__(table, Memory(core.bindings, core.pending, core.loads))
         core.publish(table)
         self.packets = self._packets = PacketLoop(core)
+        self._bindings = core.bindings
 
     def held(self) -> AbstractContextManager[object]:
         return self.core
@@ -67,6 +68,11 @@ class CompiledRouter(Router):
         with self.core:
             super().spared(member_id, now)
 
+    def tell_changes(self) -> None:
+        """The packet thread has changed bindings: whoever waits for that is told."""
+        if self._bindings.on_change is not None and self._bindings.changes_waiting:
+            self._bindings.on_change()
+
     def receive(self, data: bytes, origin: Origin, now: float) -> Verdict:
         plain = self.core.decide(data, origin, now)
         return plain if plain is not None else self.receive_odd(data, origin, now)
@@ -75,6 +81,10 @@ class CompiledRouter(Router):
         """What the core was not sure of."""
         with self.core:
             return super().receive(data, origin, now)
+
+    def resume(self, data: bytes, origin: Origin, now: float) -> Decision:
+        with self.core:
+            return super().resume(data, origin, now)
 
     def refuse(self, data: bytes, error: SipError, origin: Origin) -> Verdict:
         with self.core:

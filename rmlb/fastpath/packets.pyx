@@ -311,7 +311,7 @@ cdef int _read(Loop* d, Socket* by) noexcept nogil:
         total += got
         now = _now()
         pthread_mutex_lock(d.mutex)
-        queued = d.queue_used
+        queued = d.queue_used or d.core.bindings.changed_count
         for i in range(got):
             if ARENA - d.arena_used < LEAST_ROOM:
                 _flush(d)
@@ -322,7 +322,7 @@ cdef int _read(Loop* d, Socket* by) noexcept nogil:
         if queued:
             queued = 1  # it was told already
         else:
-            queued = d.queue_used == 0
+            queued = d.queue_used == 0 and d.core.bindings.changed_count == 0
         pthread_mutex_unlock(d.mutex)
         if not queued:
             write(d.notify, &one, 8)

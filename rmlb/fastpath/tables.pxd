@@ -19,6 +19,7 @@ cdef enum BindFlag:
     COUNTED = 1
     REDUNDANT = 2
     CALLEES = 4
+    CHANGED = 8  # its key waits in the journal
 
 cdef enum PendFlag:
     INITIAL = 1
@@ -63,6 +64,11 @@ cdef struct BindTable:
     double timer_c
     int64_t* calls  # by member slot
     uint64_t evicted
+    bint journal
+    uint64_t* changed  # keys, a ring
+    uint32_t changed_first
+    uint32_t changed_count
+    uint64_t changes_lost
     EvictedCalls* gone
     uint32_t gone_count
     uint32_t gone_room
@@ -191,6 +197,12 @@ cdef class Bindings:
     cdef Members _members
     cdef dict _callees
     cdef object _limits
+    cdef list _unbound
+    cdef uint32_t _repeat
+    cdef public dict elsewhere
+    cdef public object on_change
+    cdef int _tell(self) except -1
+    cdef object _change(self, uint32_t slot)
 
 
 cdef class Binding:

@@ -23,7 +23,7 @@ from collections import Counter
 
 from rmlb.routing.bindings import ENDED_S as _ENDED_S
 from rmlb.routing.bindings import FAILED_S as _FAILED_S
-from rmlb.routing.bindings import Phase
+from rmlb.routing.bindings import Change, Phase
 from rmlb.routing.overload import FIRST_ANSWER_BOUNDS_S, FirstAnswers
 from rmlb.routing.overload import (
     BACK_OFF as _BACK_OFF,
@@ -55,6 +55,7 @@ cdef int64_t MOST_PATIENCE = _MOST_PATIENCE
 cdef enum:
     BIND_SECONDS = 262144  # three days; what is due later is looked at on the way
     PEND_SECONDS = 4096
+    MAX_CHANGES = 65536
 
 cdef uint32_t[BLOCK_CLASSES] BLOCK_SIZES
 BLOCK_SIZES[0], BLOCK_SIZES[1], BLOCK_SIZES[2], BLOCK_SIZES[3] = 1024, 1536, 2048, 4096
@@ -87,6 +88,33 @@ cdef inline double _seconds(uint32_t ticks) noexcept nogil:
 
 cdef uint32_t bind_find(BindTable* t, uint64_t key) noexcept nogil:
     return index_find(&t.index, key)
+
+
+cdef void _note(BindTable* t, uint32_t slot) noexcept nogil:
+    """Have what becomes of it taken (Bindings.take_changes)."""
+    cdef uint32_t oldest
+    if not t.journal or t.items[slot].flags & CHANGED:
+        return
+    if t.changed_count == MAX_CHANGES:
+        oldest = index_find(&t.index, t.changed[t.changed_first])
+        if oldest != <uint32_t> NONE:
+            t.items[oldest].flags &= ~CHANGED
+        t.changed_first = (t.changed_first + 1) % MAX_CHANGES
+        t.changed_count -= 1
+        t.changes_lost += 1
+    t.items[slot].flags |= CHANGED
+    t.changed[(t.changed_first + t.changed_count) % MAX_CHANGES] = t.index.keys[slot]
+    t.changed_count += 1
+
+
+cdef inline bint _is_due(BindTable* t, uint32_t slot, uint32_t before, uint32_t now) noexcept nogil:
+    """Every half of `idle` a dialog with traffic is noted again; keys spread them in time."""
+    cdef uint32_t every = _ticks(t.idle / 2.0)
+    cdef uint32_t offset
+    if not every:
+        return True
+    offset = <uint32_t> (t.index.keys[slot] % every)
+    return (before + offset) // every != (now + offset) // every
 
 
 cdef inline void _count(BindTable* t, Bind* b) noexcept nogil:
@@ -181,18 +209,22 @@ cdef uint32_t bind_new(
     b.seen = _ticks(now)
     b.expires = _ticks(now + t.timer_c)
     wheel_put(&t.wheel, slot, now + t.timer_c)
+    if not redundant:
+        _note(t, slot)
     return slot
 
 
 cdef void bind_touch(BindTable* t, uint32_t slot, double now) noexcept nogil:
     """Bindings.touch"""
     cdef Bind* b = &t.items[slot]
-    cdef uint32_t until
+    cdef uint32_t until, before = b.seen
     b.seen = _ticks(now)
     if b.phase == LIVE:
         b.expires = _ticks(now + t.ttl)
         if not b.flags & COUNTED:
             _count(t, b)
+        if t.journal and _is_due(t, slot, before, b.seen):
+            _note(t, slot)
     elif b.phase == TRYING:
         until = _ticks(now + t.timer_c)
         if until > b.expires:
@@ -227,6 +259,7 @@ cdef void bind_answered(BindTable* t, uint32_t slot, double now, uint16_t member
     b.phase = LIVE
     _count(t, b)
     _expire_at(t, slot, now, now + t.ttl)
+    _note(t, slot)
 
 
 cdef void bind_failed(BindTable* t, uint32_t slot, double now) noexcept nogil:
@@ -241,6 +274,7 @@ cdef void bind_ended(BindTable* t, uint32_t slot, double now) noexcept nogil:
     _uncount(t, &t.items[slot])
     t.items[slot].phase = ENDED
     _expire_at(t, slot, now, now + ENDED_S)
+    _note(t, slot)
 
 
 # remembered requests
@@ -589,8 +623,12 @@ cdef class Bindings:
         memset(&self.t, 0, sizeof(BindTable))
         self._members = members
         self._callees = {}
+        self._unbound = []
+        self.elsewhere = {}
+        self.on_change = None
         self.t.slots = slots
         self.t.unused = <uint32_t> NONE
+        self.t.changed = <uint64_t*> calloc(MAX_CHANGES, sizeof(uint64_t))
         list_clear(&self.t.needed)
         list_clear(&self.t.redundant)
         self.t.items = <Bind*> reserve(slots, sizeof(Bind))
@@ -598,7 +636,7 @@ cdef class Bindings:
         if (
             not index_make(&self.t.index, slots) or not links_make(&self.t.age, slots)
             or not wheel_make(&self.t.wheel, slots, BIND_SECONDS)
-            or self.t.items == NULL or self.t.calls == NULL
+            or self.t.items == NULL or self.t.calls == NULL or self.t.changed == NULL
         ):
             raise MemoryError("no memory for [affinity] max-bindings")
         self.limits = limits
@@ -610,6 +648,7 @@ cdef class Bindings:
         free(self.t.items)
         free(self.t.calls)
         free(self.t.gone)
+        free(self.t.changed)
 
     @property
     def limits(self):
@@ -642,9 +681,35 @@ cdef class Bindings:
         return None if slot == <uint32_t> NONE else _view(self, slot)
 
     def bind(self, uint64_t key, long member, uint32_t loss, double now, *, bint redundant):
-        return _view(
-            self, bind_new(&self.t, key, self._members.slot(member), loss, now, redundant)
+        cdef uint32_t slot = bind_new(
+            &self.t, key, self._members.slot(member), loss, now, redundant
         )
+        self._tell()
+        return _view(self, slot)
+
+    def recall(
+        self, uint64_t key, long member, uint32_t loss, double now, *, bint live, bint ended
+    ):
+        cdef uint32_t slot = bind_find(&self.t, key)
+        cdef Bind* b
+        cdef double lasts_s = self.t.timer_c
+        if slot != <uint32_t> NONE:
+            return _view(self, slot)
+        _bind_make_room(&self.t)
+        slot = _bind_add(&self.t, key, False)
+        b = &self.t.items[slot]
+        b.member = self._members.slot(member)
+        b.loss = loss
+        b.phase = TRYING
+        if live:
+            b.phase = LIVE
+            _count(&self.t, b)
+            lasts_s = self.t.ttl
+        elif ended:
+            b.phase = ENDED
+            lasts_s = ENDED_S
+        _expire_at(&self.t, slot, now, now + lasts_s)
+        return _view(self, slot)
 
     def bind_header(self, uint64_t key, long member, uint32_t loss, double now):
         cdef uint32_t slot = bind_find(&self.t, key)
@@ -667,6 +732,7 @@ cdef class Bindings:
 
     def touch(self, Binding binding not None, double now):
         bind_touch(&self.t, binding._slot, now)
+        self._tell()
 
     def answered(
         self, uint64_t key, Binding binding not None, double now, *, long member, uint32_t loss,
@@ -686,10 +752,12 @@ cdef class Bindings:
         if fork:
             b.loss = loss
         bind_answered(&self.t, binding._slot, now, of)
+        self._tell()
 
     def resumed(self, uint64_t key, Binding binding not None, double now):
-        self.ended_unknown(binding.member)
+        self._uncount_evicted(self.t.items[binding._slot].member)
         bind_answered(&self.t, binding._slot, now, self.t.items[binding._slot].member)
+        self._tell()
 
     def moved(self, Binding binding not None, long member, uint32_t loss):
         cdef Bind* b = &self.t.items[binding._slot]
@@ -699,20 +767,111 @@ cdef class Bindings:
         b.loss = loss
         if counted:
             _count(&self.t, b)
+        if self._is_worth_writing(binding._slot):
+            _note(&self.t, binding._slot)
+            self._tell()
 
     def subscribed(self, uint64_t key, Binding binding not None, double now, double expires_s):
         self.t.items[binding._slot].phase = FAILED if expires_s <= 0 else TRYING
         _expire_at(&self.t, binding._slot, now, now + expires_s + FAILED_S)
+        _note(&self.t, binding._slot)
+        self._tell()
 
     def failed(self, uint64_t key, Binding binding not None, double now):
         bind_failed(&self.t, binding._slot, now)
 
     def ended(self, uint64_t key, Binding binding not None, double now):
         bind_ended(&self.t, binding._slot, now)
+        self._tell()
 
     def ended_unknown(self, long member):
+        self._uncount_evicted(self._members.slot(member))
+
+    def ended_elsewhere(self, uint64_t key, long member, uint32_t loss, double now):
+        if self.t.journal:
+            if len(self._unbound) >= MAX_CHANGES:
+                self.t.changes_lost += len(self._unbound)
+                self._unbound.clear()
+            self._unbound.append(Change(key, member, loss, False, True, now + ENDED_S))
+            self._tell()
+
+    def load(self, long member):
+        cdef int64_t calls = self.t.calls[self._members.slot(member)]
+        return max(0, calls + self.elsewhere.get(member, 0))
+
+    @property
+    def journal(self):
+        return bool(self.t.journal)
+
+    @journal.setter
+    def journal(self, bint wanted):
+        self.t.journal = wanted
+
+    @property
+    def changes_lost(self):
+        return self.t.changes_lost
+
+    @property
+    def changes_waiting(self):
+        return self.t.changed_count + len(self._unbound)
+
+    @property
+    def changes_to_repeat(self):
+        return self._repeat
+
+    def take_changes(self, int most):
+        cdef list found = self._unbound[:most]
+        cdef uint32_t slot
+        del self._unbound[:most]
+        while self.t.changed_count and len(found) < most:
+            slot = index_find(&self.t.index, self.t.changed[self.t.changed_first])
+            self.t.changed_first = (self.t.changed_first + 1) % MAX_CHANGES
+            self.t.changed_count -= 1
+            if slot != <uint32_t> NONE and self.t.items[slot].flags & CHANGED:
+                self.t.items[slot].flags &= ~CHANGED
+                found.append(self._change(slot))
+        return found
+
+    def start_repeating(self):
+        self._repeat = self.t.fresh
+
+    def repeat_changes(self, int most):
+        cdef list found = []
+        while self._repeat and most:
+            self._repeat -= 1
+            most -= 1
+            if index_find(&self.t.index, self.t.index.keys[self._repeat]) != self._repeat:
+                continue
+            if self._is_worth_writing(self._repeat):
+                found.append(self._change(self._repeat))
+        return found
+
+    def forget_changes(self):
+        self.t.journal = False
+        self.take_changes(MAX_CHANGES * 2)
+        self._repeat = 0
+
+    def _is_worth_writing(self, uint32_t slot):
+        cdef Bind* b = &self.t.items[slot]
+        if b.phase == TRYING:
+            return b.transaction != 0 and not b.flags & REDUNDANT
+        return b.phase != FAILED
+
+    cdef object _change(self, uint32_t slot):
+        cdef Bind* b = &self.t.items[slot]
+        return Change(
+            self.t.index.keys[slot], self._members.ids[b.member], b.loss, b.phase == LIVE,
+            b.phase == ENDED, _seconds(b.expires),
+        )
+
+    cdef int _tell(self) except -1:
+        """Somebody waits for changes; those of the packet thread are told by CompiledRouter."""
+        if self.on_change is not None and self.t.changed_count + len(self._unbound):
+            self.on_change()
+        return 0
+
+    def _uncount_evicted(self, uint16_t of):
         cdef uint32_t i
-        cdef uint16_t of = self._members.slot(member)
         for i in range(self.t.gone_count):
             if self.t.gone[i].member == of and self.t.gone[i].count > 0:
                 self.t.gone[i].count -= 1
@@ -756,7 +915,7 @@ cdef class Bindings:
     def __sizeof__(self):
         """Octets of the table for as many bindings as there may be."""
         cdef uint64_t each = sizeof(Bind) + 8 + 8 + 12  # key, age, wheel
-        return each * self.t.slots + 4 * (<uint64_t> self.t.index.mask + 1) + 12 * BIND_SECONDS
+        return 8 * MAX_CHANGES + each * self.t.slots + 4 * (<uint64_t> self.t.index.mask + 1) + 12 * BIND_SECONDS
 
 
 cdef class PendingRequests:

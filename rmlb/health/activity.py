@@ -114,6 +114,20 @@ class Activity:
         self.elected, self._ordered = None, to
         return self._decide()
 
+    def on_shared(
+        self, active: int | None, elected: int | None, retiring: Set[int]
+    ) -> Change | None:
+        """Another balancer decided; its choice counts unless that member cannot serve from here."""
+        member = self._members.get(active) if active is not None else None
+        if active is None or (self._members and member is None):
+            return None
+        if member is not None and not member.takes_new_calls:
+            return None
+        before, self.active, self.elected = self.active, active, elected
+        self._ordered = None
+        self.retiring = frozenset(retiring) - {active}
+        return Change(before, active, "another balancer's choice") if before != active else None
+
     def on_taken_away(self, member: int) -> None:
         """The operator drained or disabled a member: his word is newer than the RMs'."""
         if self.elected == member:

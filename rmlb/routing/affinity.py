@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -105,6 +105,25 @@ def is_limited(inquiry: Inquiry, choice: Choice, table: RoutingTable) -> bool:
     Of those inside a dialog, where nothing but the To tag vouches for it (SIP-RULES 5).
     """
     return inquiry.request.is_initial or not _is_vouched(inquiry, choice.step, table)
+
+
+def is_guess(inquiry: Inquiry, choice: Choice, moment: Moment) -> bool:
+    """A request inside a dialog of which nothing here speaks: another balancer may have bound it.
+
+    ACK to a 2xx too. A CANCEL and an initial request have no dialog to be found (HA-RULES 5).
+    """
+    return (
+        bool(inquiry.request.to_tag)
+        and inquiry.request.method != b"CANCEL"
+        and inquiry.mark is None
+        and inquiry.transaction is None
+        and choice.refusal in (None, Reason.OVERLOAD)
+        and not (
+            choice.step in (Step.DATANODES, Step.SESSION_HEADER)
+            and moment.table.trusts(inquiry.source)
+        )
+        and moment.memory.bindings.find(inquiry.key) is None
+    )
 
 
 def loss_of(entry: Remembered, moment: Moment) -> int:
@@ -274,7 +293,10 @@ def choose_new(
         chosen = round_robin(memory.turn, roomy)
         memory.turn += 1
     elif table.algorithm is Algorithm.LEAST_CALLS:
-        chosen = least_calls(key, roomy, memory.bindings.calls, table.affinity_key)
+        calls: Mapping[int, int] = memory.bindings.calls
+        if table.ask_store:
+            calls = {m.id: memory.bindings.load(m.id) for m in roomy}
+        chosen = least_calls(key, roomy, calls, table.affinity_key)
     else:
         chosen = rendezvous(value, ((m.id, m.weight) for m in roomy), table.affinity_key)
     return None if chosen is None else table.members[chosen]

@@ -33,7 +33,7 @@ class Counters:
     absorbed: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     held: int = 0
-    """A gauge: messages waiting for a look-up right now."""
+    """A gauge: messages that wait for the store's answer right now."""
     kinds: Counter[str] = field(default_factory=Counter)
     """Messages by kind (SIP-RULES 1)."""
     affinity: Counter[str] = field(default_factory=Counter)

@@ -13,6 +13,7 @@ from rmlb.routing.affinity import (
     Moment,
     choose,
     header_keys,
+    is_guess,
     is_limited,
     loss_of,
 )
@@ -24,7 +25,7 @@ from rmlb.routing.pending import Attempt
 from rmlb.routing.replies import reply, unavailable
 from rmlb.routing.selection import Algorithm
 from rmlb.routing.table import RoutingTable
-from rmlb.routing.verdict import Absorb, Kind, Origin, Reason, Step, Verdict
+from rmlb.routing.verdict import Absorb, Hold, Kind, Origin, Reason, Step, Verdict
 from rmlb.sip.address import Transport, is_loopback
 from rmlb.sip.message import Message
 
@@ -42,8 +43,13 @@ _STATUS = {
 }
 
 
-def route_request(message: Message, origin: Origin, moment: Moment) -> Verdict:
-    """The verdict on a scanned request. Raises SipError where reading goes on and fails."""
+def route_request(
+    message: Message, origin: Origin, moment: Moment, *, may_hold: bool = False
+) -> Verdict:
+    """The verdict on a scanned request. Raises SipError where reading goes on and fails.
+
+    `may_hold`: the store can be asked for what is not known here.
+    """
     table = moment.table
     request = read_request(message, origin, table)
     via = request.via
@@ -69,10 +75,10 @@ def route_request(message: Message, origin: Origin, moment: Moment) -> Verdict:
         return _send_outward(request, table)
     if _asks_to_relay(request, table):  # SIP-RULES 4
         return reply(message, via, origin, table, 403, Reason.FOREIGN_ROUTE)
-    return _send_to_member(request, moment)
+    return _send_to_member(request, moment, may_hold=may_hold)
 
 
-def _send_to_member(request: Request, moment: Moment) -> Verdict:
+def _send_to_member(request: Request, moment: Moment, *, may_hold: bool) -> Verdict:
     """Kind A."""
     table, memory = moment.table, moment.memory
     message, via, origin = request.message, request.via, request.origin
@@ -93,6 +99,8 @@ def _send_to_member(request: Request, moment: Moment) -> Verdict:
         transaction=entry,
     )
     choice = choose(inquiry, moment)
+    if may_hold and is_guess(inquiry, choice, moment):
+        return Hold(inquiry.key)
     member = choice.member
     if member is None:
         return _refused(request, choice, table)

@@ -269,6 +269,8 @@ def _learn(
     if binding is None:
         if method == b"BYE" and 200 <= status < 300 and member:
             bindings.ended_unknown(member)
+            if table.ask_store:
+                bindings.ended_elsewhere(key, member, table.losses.number, now)
         return
     if status < 200:
         bindings.touch(binding, now)

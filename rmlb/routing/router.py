@@ -18,8 +18,10 @@ from rmlb.routing.responses import route_response
 from rmlb.routing.table import RoutingTable
 from rmlb.routing.verdict import (
     Absorb,
+    Decision,
     Drop,
     Forward,
+    Hold,
     Kind,
     Origin,
     Own,
@@ -124,15 +126,29 @@ class Router:
         """Decide on one message. `now` in seconds of a monotonic clock. Never raises."""
         self.counters.received[origin.transport] += 1
         try:
-            verdict = self._route(data, origin, now)
+            verdict = self._route(data, origin, now, may_hold=self.table.ask_store)
         except SipError as error:
             verdict = refuse(error, origin, self.table)
         self._count(verdict)
         return verdict
 
+    def tell_changes(self) -> None:
+        """To be called after `packets.take`: its thread cannot call `bindings.on_change`."""
+
     def receive_odd(self, data: bytes, origin: Origin, now: float) -> Verdict:
         """As `receive`, for what `packets` left to Python."""
         return self.receive(data, origin, now)
+
+    def resume(self, data: bytes, origin: Origin, now: float) -> Decision:
+        """Decide on a message for which `receive` said Hold, with what is known by now."""
+        self.counters.held -= 1
+        try:
+            verdict = self._route(data, origin, now, may_hold=False)
+        except SipError as error:
+            verdict = refuse(error, origin, self.table)
+        self._count(verdict)
+        assert not isinstance(verdict, Hold)
+        return verdict
 
     def refuse(self, data: bytes, error: SipError, origin: Origin) -> Verdict:
         """Decide on octets that could not even be framed as a message."""
@@ -151,7 +167,7 @@ class Router:
         for member, requests in self.memory.pending.expire(now).items():
             self.memory.loads.gave_up(member, requests)
 
-    def _route(self, data: bytes, origin: Origin, now: float) -> Verdict:
+    def _route(self, data: bytes, origin: Origin, now: float, *, may_hold: bool) -> Verdict:
         if self.table.is_own_endpoint(origin.host, origin.port):
             return Drop(Kind.OTHER, Reason.TO_OURSELVES)
         if not origin.port or not is_unicast(origin.host):
@@ -160,7 +176,7 @@ class Router:
             return Absorb(Kind.OTHER, Reason.KEEPALIVE)
         message = scan(data, max_headers=self.table.max_headers)
         if message.is_request:
-            return route_request(message, origin, self._moment(now))
+            return route_request(message, origin, self._moment(now), may_hold=may_hold)
         return route_response(message, origin, self._moment(now))
 
     def _moment(self, now: float) -> Moment:
@@ -168,6 +184,9 @@ class Router:
 
     def _count(self, verdict: Verdict) -> None:
         counters = self.counters
+        if isinstance(verdict, Hold):
+            counters.held += 1
+            return
         counters.kinds[verdict.kind] += 1
         if isinstance(verdict, Forward):
             counters.forwarded += 1

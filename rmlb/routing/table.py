@@ -78,6 +78,9 @@ class RoutingTable:
     """[retry]: also re-send what the caller has seen ringing."""
     deadline_s: float = 16.0
     """[retry]: when the best swallowed failure leaves after all."""
+    ask_store: bool = False
+    """Other balancers' bindings can be asked for: a request inside a dialog of which nothing is
+    known here is held until that is done (HA-RULES 5), and calls of all balancers count."""
     refusals: int = 10
     """[health]: initial requests answered with 503 in a row that make a member refusing."""
 

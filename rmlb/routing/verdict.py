@@ -184,6 +184,17 @@ class Drop:
     reason: Reason
 
 
+@dataclass(slots=True)
+class Hold:
+    """Another balancer may know its member: ask the store for this Call-ID's binding.
+
+    The message waits meanwhile, and is given to `Router.resume` afterwards, whatever came.
+    """
+
+    key: int
+    """The affinity hash of the Call-ID."""
+
+
 class Own(NamedTuple):
     """A message of our own: a request sent again, our ACK or CANCEL, a late final answer."""
 
@@ -210,4 +221,7 @@ class Hint(StrEnum):
     RETRY_AFTER = "retry after"
 
 
-Verdict = Forward | Reply | Absorb | Drop
+Decision = Forward | Reply | Absorb | Drop
+"""The end of a message's way through the balancer."""
+
+Verdict = Decision | Hold

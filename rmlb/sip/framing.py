@@ -104,7 +104,9 @@ class StreamFramer:
             if len(buffer) > self.max_message_size:
                 self.error = SipError(513, "header larger than the limit")
             return
-        if blank + 4 > self.max_message_size:  # whatever the cuts: what is too large is so before all else
+        if (
+            blank + 4 > self.max_message_size
+        ):  # whatever the cuts: what is too large is so before all else
             self.error = SipError(513, "header larger than the limit")
             return
         lengths = _LENGTH.findall(buffer, 0, blank + 2)

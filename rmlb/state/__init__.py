@@ -1,1 +1,6 @@
-"""State that outlives a packet: operator states in `[state] dir`."""
+"""State that outlives a process: in `[state] dir`, and in Redis where balancers share it.
+
+document, operator, succession, secret    files of this balancer
+records, agreement                        what stands in Redis, and how two versions become one
+client, store, link                       Redis: connections, commands, when and why
+"""

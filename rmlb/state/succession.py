@@ -51,6 +51,8 @@ class Succession:
     """The member that the Resource Managers' own election chose, when we were told."""
     retiring: frozenset[int] = frozenset()
     """Former active members that kept their dialogs."""
+    turn: int = 0
+    """How many times `active`, `elected` or `retiring` were decided on."""
 
 
 class SuccessionFile:
@@ -119,33 +121,44 @@ def _content(kept: Succession) -> dict[str, Any]:
         "active": kept.active,
         "elected": kept.elected,
         "retiring": sorted(kept.retiring),
+        "turn": kept.turn,
     }
 
 
 def _parse(content: dict[str, Any]) -> Succession:
     """Raises KeyError, TypeError or ValueError where it is not what `_content` makes."""
-    losses = tuple(
-        KeptLoss(_whole(number), _whole(member), tuple(map(_whole, survivors)), float(at))
-        for number, member, survivors, at in content["losses"]
-    )
-    numbers = [loss.number for loss in losses]
-    if numbers != sorted(set(numbers)) or (numbers and numbers[-1] > content["number"]):
+    losses = read_losses(content["losses"])
+    if losses and losses[-1].number > content["number"]:
         raise ValueError("losses out of order")
     kept = Succession(
-        number=_whole(content["number"]),
+        number=whole(content["number"]),
         losses=losses,
-        lost=frozenset(map(_whole, content["lost"])),
-        retiring=frozenset(map(_whole, content["retiring"])),
+        lost=frozenset(map(whole, content["lost"])),
+        retiring=frozenset(map(whole, content["retiring"])),
+        turn=whole(content.get("turn", 0)),
     )
     active, elected = content["active"], content["elected"]
     return replace(
         kept,
-        active=None if active is None else _whole(active),
-        elected=None if elected is None else _whole(elected),
+        active=None if active is None else whole(active),
+        elected=None if elected is None else whole(elected),
     )
 
 
-def _whole(value: object) -> int:
+def read_losses(content: Any) -> tuple[KeptLoss, ...]:
+    """Losses as JSON has them. Raises KeyError, TypeError or ValueError for what is none."""
+    losses = tuple(
+        KeptLoss(whole(number), whole(member), tuple(map(whole, survivors)), float(at))
+        for number, member, survivors, at in content
+    )
+    names = [(loss.number, loss.member) for loss in losses]
+    if names != sorted(set(names)):
+        raise ValueError("losses out of order")
+    return losses
+
+
+def whole(value: object) -> int:
+    """The value as a number from 0 on. Raises ValueError."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{value!r} is no number")
     return value

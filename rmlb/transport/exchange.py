@@ -18,10 +18,11 @@ from rmlb.reasons import reason_of
 from rmlb.routing.counters import Counters
 from rmlb.routing.router import Packets
 from rmlb.routing.table import Listener
-from rmlb.routing.verdict import Destination, Forward, Origin, Own, Reply, Verdict
+from rmlb.routing.verdict import Decision, Destination, Forward, Hold, Origin, Own, Reply, Verdict
 from rmlb.sip.address import Transport, is_ip_literal, is_unicast
 from rmlb.sip.framing import StreamFramer
 from rmlb.sip.message import SipError
+from rmlb.transport.held import Held, Message
 from rmlb.transport.names import NameCache
 from rmlb.transport.odd import OddReader
 from rmlb.transport.ports import (
@@ -51,15 +52,26 @@ class Engine(Protocol):
 
     def receive(self, data: bytes, origin: Origin, now: float) -> Verdict: ...
 
+    def resume(self, data: bytes, origin: Origin, now: float) -> Decision: ...
+
     def refuse(self, data: bytes, error: SipError, origin: Origin) -> Verdict: ...
 
     def receive_odd(self, data: bytes, origin: Origin, now: float) -> Verdict: ...
+
+    def tell_changes(self) -> None: ...
 
     def take_outbox(self) -> list[Own]: ...
 
 
 Trouble = Callable[[str, int, str], None]
 """Host and port that refused a datagram, a connection or dropped one, and what happened."""
+
+Ask = Callable[[int], bool]
+"""Has the store asked for a Call-ID's binding; False where that is of no use now."""
+
+
+def _nobody_to_ask(_: int) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +104,11 @@ class Exchange:
         listeners: tuple[Listener, ...],
         settings: ExchangeSettings,
         trouble: Trouble,
+        ask: Ask = _nobody_to_ask,
     ) -> None:
+        self._ask = ask
+        self.held = Held(self._resume)
+        """Messages that wait for the store; `held.answered(key)` lets them go on."""
         self.counters = engine.counters
         self._trouble = trouble
         self._engine = engine
@@ -134,6 +150,7 @@ class Exchange:
 
     async def stop(self) -> None:
         """Close listeners and connections; what is queued on a connection still leaves."""
+        self.held.close()
         self._closing = True
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -186,14 +203,27 @@ class Exchange:
     # Hub: what connections and UDP sockets call
 
     def receive(self, data: bytes, origin: Origin, now: float) -> None:
-        self._carry_out(self._engine.receive(data, origin, now))
+        self._carry_out(self._engine.receive(data, origin, now), data, origin)
 
     def receive_odd(self, data: bytes, origin: Origin, now: float) -> None:
-        self._carry_out(self._engine.receive_odd(data, origin, now))
+        self._carry_out(self._engine.receive_odd(data, origin, now), data, origin)
 
-    def _carry_out(self, verdict: Verdict) -> None:
+    def _carry_out(self, verdict: Verdict, data: bytes, origin: Origin) -> None:
+        if isinstance(verdict, Hold):
+            if not self.held.hold(verdict.key, (data, origin), self._ask):
+                self._resume([(data, origin)])
+            return
         if isinstance(verdict, Forward | Reply):
             self.send(verdict.to, verdict.data)
+        self.flush()
+
+    def _resume(self, messages: list[Message]) -> None:
+        """What was held goes on, with what is known by now."""
+        now = asyncio.get_running_loop().time()
+        for data, origin in messages:
+            verdict = self._engine.resume(data, origin, now)
+            if isinstance(verdict, Forward | Reply):
+                self.send(verdict.to, verdict.data)
         self.flush()
 
     def refuse(self, data: bytes, error: SipError, origin: Origin) -> None:
@@ -252,7 +282,9 @@ class Exchange:
                 UdpReader(udp, self.receive, self._refused) for udp in self._udp.values()
             ]
         elif self._udp:
-            reader = OddReader(packets, self.receive_odd, self.send, self._refused)
+            reader = OddReader(
+                packets, self.receive_odd, self.send, self._refused, self._engine.tell_changes
+            )
             reader.start(self._udp.values())
             self._readers.append(reader)
 

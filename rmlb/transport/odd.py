@@ -26,11 +26,13 @@ class OddReader:
         receive: Receive,
         send: Callable[[Destination, bytes], None],
         refused: Refused,
+        tell_changes: Callable[[], None],
     ) -> None:
         self._packets = packets
         self._receive = receive
         self._send = send
         self._refused = refused
+        self._tell_changes = tell_changes
         self._loop = asyncio.get_running_loop()
 
     def start(self, sockets: Iterable[UdpSocket]) -> None:
@@ -53,3 +55,4 @@ class OddReader:
                 self._send(where, data)
             else:
                 self._refused(*where)
+        self._tell_changes()

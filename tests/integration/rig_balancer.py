@@ -60,8 +60,8 @@ class Metrics:
 class Balancer(Process):
     """`rmlb run` on free ports in front of `members`: {id: address or addresses}.
 
-    `extra` is TOML put after the generated tables; `health`, `sip`, `cluster` add lines to the
-    generated ones; `listen` names the listeners, `{port}` in them is the balancer's. Probing is
+    `extra` is TOML put after the generated tables; `health`, `sip`, `cluster`, `state` add lines to
+    the generated ones; `listen` names the listeners, `{port}` in them is the balancer's. Probing is
     quick (200 ms) and the slow start off, so that tests need not wait; a test of either says so
     in `health`.
     """
@@ -81,6 +81,7 @@ class Balancer(Process):
         cluster: str = "",
         sip: str = "",
         health: str = HEALTH,
+        state: str = "",
         extra: str = "",
         env: Mapping[str, str] | None = None,
         name: str = "balancer",
@@ -95,7 +96,7 @@ class Balancer(Process):
             *(f"[rm.{i}]\nsip = {json.dumps(address)}\n" for i, address in members.items()),
             f"[sip]\nlisten = {json.dumps([x.format(port=self.port) for x in listen])}\n{sip}",
             f"[health]\n{health}",
-            f'[state]\ndir = "{self.state_dir}"\n',
+            f'[state]\ndir = "{self.state_dir}"\n{state}',
             f'[admin]\nlisten = "{HOST}:{self.admin_port}"\n',
             extra,
         ]

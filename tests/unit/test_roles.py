@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from rmlb.events import Event
 from rmlb.roles import Roles
 from rmlb.routing.member import AdminState, Health, Member
 from rmlb.snapshot import NOBODY
+from rmlb.state.agreement import ONE_LOSS_S, Active, Losses
+from rmlb.state.succession import KeptLoss
 
 IN, OUT, SUSPECT = Health.IN_SERVICE, Health.OUT_OF_SERVICE, Health.SUSPECT
 KEY = b"k" * 16
@@ -229,4 +232,82 @@ async def test_a_member_that_is_not_configured_any_more(tmp_path: Path) -> None:
     object.__setattr__(again.config, "rm", rm)
     again.load().set(IN, IN)
     assert again.roles.standing.active == 2
+    await again.roles.close()
+
+
+# what other balancers know
+
+
+def kept(number: int, member: int, age_s: float = 0.0) -> KeptLoss:
+    survivors = tuple(m for m in (1, 2, 3) if m != member)
+    return KeptLoss(number, member, survivors, time.time() - age_s)
+
+
+async def test_a_loss_that_another_balancer_recorded_is_not_recorded_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "active-active").load()
+    bench.set(IN, IN, IN)
+    bench.roles.learn_losses(Losses(4, (kept(4, 1),)), bench.now)
+    assert bench.losses == [(4, 1, (2, 3))]
+    bench.set(IN, IN, IN)  # not seen here yet
+    bench.set(OUT, IN, IN)  # here, too
+    assert bench.losses == [(4, 1, (2, 3))]
+    bench.set(IN, IN, IN)
+    bench.set(OUT, IN, IN)  # its next loss
+    assert [number for number, _, _ in bench.losses] == [4, 5]
+    await bench.roles.close()
+
+
+async def test_a_loss_that_never_showed_here_stops_counting(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "active-active").load()
+    bench.set(IN, IN, IN)
+    bench.roles.learn_losses(Losses(4, (kept(4, 1),)), bench.now)
+    bench.after(ONE_LOSS_S)
+    bench.set(OUT, IN, IN)
+    assert [number for number, _, _ in bench.losses] == [4, 5]
+    await bench.roles.close()
+
+
+async def test_an_old_loss_is_learnt_and_nothing_else(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "active-active").load()
+    bench.set(IN, IN, IN)
+    bench.roles.learn_losses(Losses(9, (kept(4, 1, 60.0),)), bench.now)
+    assert (bench.where(1), bench.roles.lost) == (bench.where(1), frozenset())
+    assert bench.where(1) in (2, 3)
+    bench.set(OUT, IN, IN)
+    assert [number for number, _, _ in bench.losses] == [4, 10]
+    await bench.roles.close()
+
+
+async def test_only_the_owner_records_losses(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "active-active")
+    owner = False
+    bench.roles = Roles(bench.config, bench.told.append, lambda _: 0, lambda: owner)
+    bench.load()
+    bench.set(IN, IN, IN)
+    bench.set(OUT, IN, IN)
+    assert bench.losses == []
+    owner = True
+    bench.set(OUT, IN, IN)
+    assert bench.losses == [(1, 1, (2, 3))]
+    await bench.roles.close()
+
+
+async def test_the_newest_decision_counts(tmp_path: Path) -> None:
+    bench = Bench(tmp_path).load()
+    heard: list[int] = []
+    bench.roles.on_keep = lambda: heard.append(bench.roles.active.turn)
+    bench.set(IN, IN, IN)
+    assert (bench.roles.active.active, bench.roles.active.turn) == (3, 1)
+    bench.roles.learn_active(Active(5, 1, None, frozenset((3,))))
+    assert (bench.roles.standing.active, bench.roles.standing.retiring) == (1, {3})
+    assert bench.roles.active.turn == 5
+    bench.set(OUT, IN, IN)
+    assert (bench.roles.standing.active, bench.roles.active.turn) == (3, 6)
+    bench.roles.learn_active(Active(7, 1, None, frozenset()))
+    assert bench.roles.standing.active == 3, "member 1 cannot serve as far as is known here"
+    assert bench.roles.active.turn == 7
+    assert heard[-1] == 7
+    await bench.roles.close()
+    again = Bench(tmp_path).load()
+    assert (again.roles.active.turn, again.roles.active.active) == (7, 3)
     await again.roles.close()

@@ -11,6 +11,7 @@ from rmlb.admin.views import (
     NodeView,
     ProbesView,
     StateView,
+    StoreView,
     VipView,
 )
 from rmlb.metrics import Histogram
@@ -41,6 +42,18 @@ def member(member_id: int, **changes: Any) -> MemberView:
     return MemberView(**fields | changes)
 
 
+def store() -> StoreView:
+    return StoreView(
+        backlog=3,
+        to_repeat=4,
+        written=500,
+        lost=1,
+        asked={"found": 7, "missing": 2, "timeout": 1, "not_held": 0},
+        failures=2,
+        durations={"write": durations(0.0007), "find": durations(), "look": durations(0.2)},
+    )
+
+
 def node(**changes: Any) -> NodeView:
     fields: dict[str, Any] = {
         "version": "0.1.0",
@@ -54,7 +67,7 @@ def node(**changes: Any) -> NodeView:
             ListenerView("tcp:127.0.0.1:5060", open=True),
         ),
         "members": (member(1), member(2, sip=("udp:10.0.0.12:5060", "tls:10.0.0.12:5061"))),
-        "state": StateView("memory", connected=True),
+        "state": StateView("redis", connected=True, store=store()),
         "bindings": 31,
         "pending_requests": 2,
         "connections": {"tcp": 3},

@@ -15,6 +15,7 @@ from rmlb.admin.views import (
     ListenerView,
     NodeView,
     PeerView,
+    StateView,
     VipView,
     activity_json,
     call_json,
@@ -23,6 +24,7 @@ from rmlb.admin.views import (
     member_json,
     members_json,
     readiness,
+    state_json,
     status_json,
 )
 from rmlb.events import EventLog, member_health_changed
@@ -36,7 +38,18 @@ def test_status_has_what_the_interface_promises() -> None:
     assert status["engine"] == "python"
     assert status["ha_mode"] == "active-active"
     assert status["vip"] == {"address": "127.0.0.1", "owner": True, "provider": "none"}
-    assert status["state"] == {"backend": "memory", "connected": True}
+    assert status["state"] == {
+        "backend": "redis",
+        "connected": True,
+        "why": "",
+        "backlog": 3,
+        "to_repeat": 4,
+        "written_total": 500,
+        "lost_total": 1,
+        "asked_total": {"found": 7, "missing": 2, "timeout": 1, "not_held": 0},
+        "failures_total": 2,
+    }
+    assert state_json(StateView("memory", True)) == {"backend": "memory", "connected": True}
     assert status["peers"] == []
     assert status["listeners"][0] == {"address": "udp:127.0.0.1:5060", "open": True}
     assert status["uptime_s"] == 12.346

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rmlb.events import Event, EventName, Severity
+from rmlb.state.agreement import Word
 from rmlb.state.operator import FILE_NAME, OperatorStates
 
 ALLOWED = frozenset({"enabled", "draining", "disabled"})
@@ -109,3 +110,22 @@ async def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     assert not await states.keep(1, "disabled")
     assert json.loads((tmp_path / FILE_NAME).read_text())["members"] == {"1": "draining"}
     assert os.listdir(tmp_path) == [FILE_NAME]
+
+
+async def test_every_word_has_a_number(tmp_path: Path) -> None:
+    events: list[Event] = []
+    states = OperatorStates(tmp_path, ALLOWED, events.append)
+    states.load()
+    await states.keep(1, "draining")
+    await states.keep(1, "enabled")
+    await states.learn({2: Word(7, "disabled")})
+    await states.keep(2, "enabled")
+    again = OperatorStates(tmp_path, ALLOWED, events.append)
+    again.load()
+    assert again.words == {1: Word(2, "enabled"), 2: Word(8, "enabled")}
+
+
+def test_words_of_a_version_that_did_not_count_them(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b'{"version":1,"members":{"1":"draining"}}')
+    states = OperatorStates(tmp_path, ALLOWED, lambda _: None)
+    assert (states.load(), states.words) == ({1: "draining"}, {1: Word(1, "draining")})

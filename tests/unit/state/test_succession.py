@@ -88,7 +88,7 @@ def test_the_sample_is_right(tmp_path: Path) -> None:
         changed(losses=[[3, 1, 2, 5.0]]),
         changed(losses=[[3, 1, [2], "x"]]),
         changed(losses=[[3, 1, ["2"], 5.0]]),
-        changed(losses=[[3, 1, [2], 5.0], [3, 2, [1], 5.0]]),
+        changed(losses=[[3, 1, [2], 5.0], [3, 1, [2], 5.0]]),
         changed(losses=[[3, 1, [2], 5.0], [2, 2, [1], 5.0]]),
         changed(losses=7),
         changed(lost=None),
