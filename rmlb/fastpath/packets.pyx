@@ -299,7 +299,8 @@ cdef int _read(Loop* d, Socket* by) noexcept nogil:
     cdef int i, got, rounds, total = 0
     cdef double now
     cdef From origin
-    cdef uint32_t queued
+    cdef uint32_t queued, changed
+    cdef bint tell
     cdef uint64_t one = 1
     origin.text.size = 0
     for rounds in range(ROUNDS):
@@ -311,7 +312,8 @@ cdef int _read(Loop* d, Socket* by) noexcept nogil:
         total += got
         now = _now()
         pthread_mutex_lock(d.mutex)
-        queued = d.queue_used or d.core.bindings.changed_count
+        queued = d.queue_used
+        changed = d.core.bindings.changed_count
         for i in range(got):
             if ARENA - d.arena_used < LEAST_ROOM:
                 _flush(d)
@@ -319,12 +321,10 @@ cdef int _read(Loop* d, Socket* by) noexcept nogil:
                 d, by, <const uint8_t*> d.received_at[i].iov_base,
                 <int32_t> d.received[i].msg_len, &d.sources[i], &origin, now,
             )
-        if queued:
-            queued = 1  # it was told already
-        else:
-            queued = d.queue_used == 0 and d.core.bindings.changed_count == 0
+        # what waited before was told before
+        tell = (d.queue_used and not queued) or (d.core.bindings.changed_count and not changed)
         pthread_mutex_unlock(d.mutex)
-        if not queued:
+        if tell:
             write(d.notify, &one, 8)
         _flush(d)
         if got < BATCH:
