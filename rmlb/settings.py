@@ -6,7 +6,10 @@ Next to snapshot.py, which makes the routing table of it.
 from __future__ import annotations
 
 from rmlb.config import Config
+from rmlb.routing.table import RoutingTable
 from rmlb.sip.address import SipAddress, Transport, bracketed
+from rmlb.trace.hep import HepNode
+from rmlb.trace.ladder import Parties
 from rmlb.transport.exchange import ExchangeSettings
 from rmlb.transport.stream import StreamLimits
 from rmlb.transport.tls import TlsContexts, TlsFiles
@@ -48,6 +51,29 @@ def exchange_settings(
         server_tls=tls.server if tls is not None else None,
         client_tls=tls.client if tls is not None else None,
         certificate_names=certificate_names,
+    )
+
+
+def hep_node(config: Config) -> HepNode:
+    """Who we are at a HEP3 collector."""
+    trace, cluster = config.trace, config.cluster
+    number = trace.hep_id or cluster.mymemberid or 1
+    return HepNode(number, trace.hep_node or cluster.name, trace.hep_key)
+
+
+def parties(table: RoutingTable) -> Parties:
+    """Whose addresses are whose on a ladder."""
+    return Parties(
+        own=frozenset(
+            (host, listener.port)
+            for listener in table.listeners
+            for host in (listener.host, listener.sent_by)
+        ),
+        members={
+            (address.host, address.port): member.id
+            for member in table.members.values()
+            for address in member.addresses
+        },
     )
 
 

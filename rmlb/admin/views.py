@@ -129,6 +129,22 @@ class CallView:
 
 
 @dataclass(frozen=True, slots=True)
+class TraceView:
+    """Copies of messages: who gets them, and how many found no room."""
+
+    watchers: int = 0
+    kept: int = 0
+    """Messages kept for ladders."""
+    keep: int = 0
+    """The most that are kept; 0: none."""
+    lost: int = 0
+    collector: str | None = None
+    """Where HEP3 packets go."""
+    hep_sent: int = 0
+    hep_lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class NodeView:
     """One balancer at one moment."""
 
@@ -157,6 +173,7 @@ class NodeView:
     """Events since start, by name and severity."""
     deliveries: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Of events to commands, webhooks and syslog: by channel and outcome."""
+    trace: TraceView = field(default_factory=TraceView)
 
     def member(self, member_id: int) -> MemberView:
         """Raises KeyError for an unknown member."""
@@ -215,6 +232,20 @@ def status_json(view: NodeView, counters: Counters) -> Json:
         "pending_requests": view.pending_requests,
         "connections": dict(view.connections),
         "messages": messages_json(counters),
+        "trace": trace_json(view.trace),
+    }
+
+
+def trace_json(trace: TraceView) -> Json:
+    """Copies of messages."""
+    return {
+        "watchers": trace.watchers,
+        "kept": trace.kept,
+        "keep": trace.keep,
+        "lost": trace.lost,
+        "collector": trace.collector,
+        "hep_sent": trace.hep_sent,
+        "hep_lost": trace.hep_lost,
     }
 
 
