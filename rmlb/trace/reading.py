@@ -14,11 +14,11 @@ from rmlb.trace.copies import Copy
 MOST_CALLS: Final = 50_000
 """Call-IDs whose X-Genesys-CallUUID is remembered: some 10 MiB."""
 
-_CALL_ID: Final = re.compile(rb"\r\n(?:call-id|i)[ \t]*:[ \t]*([^\s]+)", re.IGNORECASE)
-_UUID: Final = re.compile(rb"\r\nx-genesys-calluuid[ \t]*:[ \t]*([^\s;]+)", re.IGNORECASE)
-_CSEQ: Final = re.compile(rb"\r\ncseq[ \t]*:[ \t]*(\d+)[ \t]+([^\s]+)", re.IGNORECASE)
-_FROM: Final = re.compile(rb"\r\n(?:from|f)[ \t]*:([^\r\n]*)", re.IGNORECASE)
-_TO: Final = re.compile(rb"\r\n(?:to|t)[ \t]*:([^\r\n]*)", re.IGNORECASE)
+_CALL_ID: Final = (b"\r\ncall-id:", b"\r\ni:", b"\r\ncall-id :", b"\r\ni :")
+_UUID: Final = (b"\r\nx-genesys-calluuid:",)
+_CSEQ: Final = (b"\r\ncseq:", b"\r\ncseq :")
+_FROM: Final = (b"\r\nfrom:", b"\r\nf:", b"\r\nfrom :")
+_TO: Final = (b"\r\nto:", b"\r\nt:", b"\r\nto :")
 _USER: Final = re.compile(rb"sips?:(?:([^@<>;\s]*)@)?([^<>;\s]*)", re.IGNORECASE)
 _STATUS: Final = re.compile(rb"SIP/2\.0 (\d{3}) ?([^\r\n]*)", re.IGNORECASE)
 _METHOD: Final = re.compile(rb"\s*([!-~]{1,32}) ")
@@ -65,8 +65,9 @@ class Reader:
 
     def read(self, copy: Copy) -> Traced:
         self._number += 1
-        call_id = _first(_CALL_ID, copy.data)
-        uuid = _first(_UUID, copy.data)
+        low = copy.data.lower()
+        call_id = _shown(_value(copy.data, low, _CALL_ID))
+        uuid = _shown(_value(copy.data, low, _UUID).partition(b";")[0].rstrip())
         if uuid and call_id:
             if len(self._uuids) >= self._most and call_id not in self._uuids:
                 del self._uuids[next(iter(self._uuids))]
@@ -74,29 +75,52 @@ class Reader:
         return Traced(self._number, copy, call_id, self._uuids.get(call_id) or uuid or call_id)
 
 
+class Start(NamedTuple):
+    """What a message is."""
+
+    label: str
+    """"INVITE", or "180 Ringing"."""
+    status: int
+    """0 for a request."""
+    method: str
+    """A response's is that of its CSeq."""
+    cseq: int
+
+
+def start(data: bytes) -> Start:
+    """By start line and CSeq."""
+    number, _, method = _value(data, data.lower(), _CSEQ).partition(b" ")
+    cseq = int(number[:10]) if number.isdigit() else 0
+    status = _STATUS.match(data.lstrip(b"\r\n"))
+    if status is not None:
+        label = f"{status[1].decode()} {_shown(status[2])}".strip()
+        return Start(label, int(status[1]), _shown(method.strip()), cseq)
+    found = _METHOD.match(data)
+    name = _shown(found[1]) if found else "?"
+    return Start(name, 0, name, cseq)
+
+
 def summary(data: bytes) -> Summary:
     """Of a message's octets."""
-    cseq = _CSEQ.search(data)
-    number = int(cseq[1][:10]) if cseq else 0
-    status = _STATUS.match(data.lstrip(b"\r\n"))
-    to = _first(_TO, data)
-    people = (_user(_first(_FROM, data)), _user(to), ";tag=" in to.lower())
-    if status is not None:
-        code, reason = int(status[1]), _shown(status[2]).strip()
-        method = _shown(cseq[2]) if cseq else ""
-        return Summary(f"{code} {reason}".strip(), code, method, number, *people)
-    found = _METHOD.match(data)
-    method = _shown(found[1]) if found else "?"
-    return Summary(method, 0, method, number, *people)
+    low = data.lower()
+    to = _value(data, low, _TO)
+    people = _user(_value(data, low, _FROM)), _user(to)
+    return Summary(*start(data), *people, b";tag=" in to.lower())
 
 
-def _first(pattern: re.Pattern[bytes], data: bytes) -> str:
-    found = pattern.search(data)
-    return _shown(found[1]) if found else ""
+def _value(data: bytes, low: bytes, names: tuple[bytes, ...]) -> bytes:
+    """The first line of the first field of these names; `low` is `data` in lower case."""
+    for name in names:
+        at = low.find(name)
+        if at >= 0:
+            begin = at + len(name)
+            end = data.find(b"\r\n", begin)
+            return data[begin : end if end >= 0 else len(data)].strip()
+    return b""
 
 
-def _user(value: str) -> str:
-    found = _USER.search(value.encode())
+def _user(value: bytes) -> str:
+    found = _USER.search(value)
     return _shown(found[1] or found[2]) if found else ""
 
 

@@ -62,7 +62,7 @@ function showTiles(status) {
     number("Calls now", count(status.members.reduce((total, member) => total + member.calls, 0)), "answered, not yet ended"),
     number("New calls", `${perSecond(sum("offered"))}/s`, "offered to members"),
     number("Messages", `${perSecond(model.rate(model.received))}/s`, `${count(messages.received)} since the start`),
-    number("Unanswered", count(status.pending_requests), "requests remembered"),
+    number("Dropped", count(messages.dropped), "messages since the start", messages.dropped ? "warn" : ""),
     number("Answers 4xx to 6xx", answered + failed ? `${((100 * failed) / (answered + failed)).toFixed(failed ? 1 : 0)} %` : "–", "of final answers now", failed ? "warn" : ""),
     number("Members", `${inService} of ${status.members.length}`, "take new calls", inService === status.members.length ? "" : inService ? "warn" : "bad"));
 }

@@ -5,7 +5,8 @@ import { clock, count, el, svg } from "./dom.js";
 
 const ROW = 34;
 const HEAD = 44;
-const LEFT = 86;
+const LEFT = 84;
+const COLUMN = 82; // the least
 const MOST = 400;
 
 export class Ladder {
@@ -20,7 +21,7 @@ export class Ladder {
   clear() {
     this.arrows = [];
     this.number = null;
-    this.place.replaceChildren();
+    this.place.replaceChildren(el("p", { class: "hint" }, "Choose a call to see its ladder, or follow live."));
   }
 
   set(arrows) {
@@ -62,28 +63,29 @@ export class Ladder {
   }
 
   draw() {
-    if (!this.arrows.length) return void this.place.replaceChildren();
+    if (!this.arrows.length) return void this.clear();
     const before = this.place.querySelector(".rungs")?.scrollTop ?? 0;
     const parties = columns(this.arrows);
     const others = parties.filter((party) => party !== "rmlb" && !party.startsWith("member ")).length;
-    const space = Math.max(parties.length * 104, this.place.clientWidth - LEFT - 8);
+    const chosen = this.arrows.find((arrow) => arrow.number === this.number);
+    const rungs = el("div", { class: "rungs" });
+    this.place.replaceChildren(rungs, chosen ? message(chosen, others) : el("p", { class: "hint" }, "Choose an arrow to read the message."));
+    const space = Math.max(parties.length * COLUMN, rungs.clientWidth - LEFT - 2);
     const width = LEFT + space;
     const x = new Map(parties.map((party, i) => [party, LEFT + (space * (i + 0.5)) / parties.length]));
     const height = this.arrows.length * ROW + 10;
-    const chosen = this.arrows.find((arrow) => arrow.number === this.number);
     const focusable = chosen ? chosen.number : this.arrows[0].number;
 
     const head = svg("svg", { class: "ladder-head", width, height: HEAD, "aria-hidden": "true" }, parties.map((party) =>
       svg("g", { transform: `translate(${x.get(party)} 0)`, class: party === "rmlb" ? "party own" : "party" },
-        svg("rect", { x: -48, y: 6, width: 96, height: 30, rx: 8 }),
-        svg("text", { y: 26, "text-anchor": "middle" }, title(party, others)))));
+        svg("rect", { x: -39, y: 6, width: 78, height: 30, rx: 8 }),
+        svg("text", { y: 26, "text-anchor": "middle" }, clip(title(party, others))))));
     const body = svg("svg", { width, height, role: "list", "aria-label": `SIP ladder, ${this.arrows.length} messages` },
       parties.map((party) => svg("line", { class: "life", x1: x.get(party), x2: x.get(party), y1: 0, y2: height })),
       this.arrows.map((arrow, i) => rung(arrow, this.arrows[i - 1], i, x, width, {
         chosen: arrow === chosen, focusable: arrow.number === focusable, others,
       })));
-    const rungs = el("div", { class: "rungs" }, head, body);
-    this.place.replaceChildren(rungs, chosen ? message(chosen, others) : el("p", { class: "hint" }, "Choose an arrow to read the message."));
+    rungs.append(head, body);
     rungs.scrollTop = before;
   }
 }
@@ -115,6 +117,10 @@ function message(arrow, others) {
       el("strong", {}, head),
       el("span", {}, `${arrow.source_address} → ${arrow.target_address}, ${arrow.transport}, ${count(arrow.octets)} octets`)),
     el("pre", { tabindex: 0, "aria-label": "Message" }, arrow.text));
+}
+
+function clip(text) {
+  return text.length > 11 ? `…${text.slice(-10)}` : text;
 }
 
 function tone(arrow) {

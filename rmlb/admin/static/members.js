@@ -6,7 +6,7 @@ import { tone } from "./topology.js";
 
 const WIDTH = 600;
 const HEIGHT = 64;
-const SECONDS = 600;
+const MINUTES = [2, 5, 10];
 const CLASSES = ["2xx", "3xx", "4xx", "5xx", "6xx"];
 
 export function showMembers(place, model) {
@@ -57,12 +57,13 @@ function number(name, value, kind = "") {
   return el("div", { class: kind }, el("dt", {}, name), el("dd", {}, value));
 }
 
-// Rate of new calls, and below it the health, over ten minutes.
+// Rate of new calls, and below it the health, over two to ten minutes: as much as there is.
 function chart(member, series, model) {
   const rates = model.rates(series.offered);
   const most = Math.max(1, ...rates.map((rate) => rate ?? 0));
   const last = rates.length - 1;
-  const x = (i) => WIDTH - ((last - i) * WIDTH) / SECONDS;
+  const minutes = MINUTES.find((each) => last < each * 60) ?? 10;
+  const x = (i) => WIDTH - ((last - i) * WIDTH) / (minutes * 60);
   const y = (rate) => HEIGHT - 4 - (rate / most) * (HEIGHT - 12);
   let line = "";
   let area = "";
@@ -73,7 +74,7 @@ function chart(member, series, model) {
     begun ??= i;
   });
   if (begun !== null) area = `${line}L${WIDTH} ${HEIGHT}L${x(begun).toFixed(1)} ${HEIGHT}Z`;
-  const text = `Member ${member.id}: new calls per second over ten minutes, at most ${perSecond(most)}; health below`;
+  const text = `Member ${member.id}: new calls per second over ${minutes} minutes, at most ${perSecond(most)}; health below`;
   return el("figure", { class: "chart" },
     svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT + 14}`, preserveAspectRatio: "none", role: "img", "aria-label": text },
       [1, 2, 3, 4].map((n) => svg("line", { class: "grid", x1: (WIDTH * n) / 5, x2: (WIDTH * n) / 5, y1: 0, y2: HEIGHT })),
@@ -81,7 +82,7 @@ function chart(member, series, model) {
       line && svg("path", { class: "stroke", d: line }),
       stretches(series).map(([from, to, kind]) =>
         svg("rect", { class: `state ${kind}`, x: x(from - 1).toFixed(1), width: Math.max(1, x(to) - x(from - 1)).toFixed(1), y: HEIGHT + 4, height: 10 }))),
-    el("figcaption", {}, el("span", {}, "10 min ago"), el("span", {}, `new calls/s, most ${perSecond(most)}; health`), el("span", {}, "now")));
+    el("figcaption", {}, el("span", {}, `${minutes} min ago`), el("span", {}, `new calls/s, most ${perSecond(most)}; health`), el("span", {}, "now")));
 }
 
 function stretches(series) {

@@ -150,7 +150,10 @@ export class Topology {
     rect.setAttribute("width", width);
     text.setAttribute("x", width / 2);
     const { x, y, w } = this.balancers[owner].place;
-    this.pill.setAttribute("class", `pill ${nobody ? "bad" : ""}`);
+    const moves = this.pillAt !== undefined && this.pillAt !== owner;
+    this.pillAt = owner;
+    if (moves) this.movesUntil = performance.now() + 2000;
+    this.pill.setAttribute("class", `pill ${nobody ? "bad" : ""} ${performance.now() < (this.movesUntil ?? 0) ? "moves" : ""}`);
     this.pill.style.transform = `translate(${x + (w - width) / 2}px, ${y - 11}px)`;
   }
 
