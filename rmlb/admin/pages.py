@@ -38,7 +38,7 @@ def add_to(app: web.Application) -> None:
         kind = _TYPES.get(file.name.rpartition(".")[2])
         if kind is not None:
             path = "/" if file.name == "index.html" else f"/static/{file.name}"
-            app.router.add_get(path, _Page(file.read_bytes(), kind))
+            app.router.add_get(path, _Page(file.read_bytes(), kind).serve)
 
 
 class _Page:
@@ -46,7 +46,7 @@ class _Page:
         self._body = body
         self._kind = kind
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def serve(self, request: web.Request) -> web.Response:
         headers = {
             "Content-Security-Policy": POLICY,
             "Referrer-Policy": "no-referrer",

@@ -130,7 +130,8 @@ export class Topology {
       const lost = member.health === "out of service" || member.admin_state === "disabled";
       box.group.setAttribute("class", `node member ${tone(member)} ${member.active === false ? "passive" : ""}`);
       box.line.textContent = words(member);
-      box.small.textContent = `${member.calls} ${member.calls === 1 ? "call" : "calls"} · ${address(member)}`;
+      const calls = `${member.calls} ${member.calls === 1 ? "call" : "calls"}`;
+      box.small.textContent = this.narrow ? calls : `${calls} · ${address(member)}`;
       const link = this.toMembers[i];
       link.requests = lost ? 0 : requests;
       link.answers = link.requests;
