@@ -62,17 +62,11 @@ class Snapshots:
         app.on_shutdown.append(self._streams.end)
 
     async def _running(self, app: web.Application) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
-        with self._source.events().subscribe() as subscription:
-            tasks = (
-                loop.create_task(self._keep_time(), name="snapshots"),
-                loop.create_task(self._pass_on(subscription), name="events to watchers"),
-            )
-            yield
-            for task in tasks:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        task = asyncio.get_running_loop().create_task(self._keep_time(), name="snapshots")
+        yield
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         feed = Feed(MOST_UNREAD)
@@ -81,10 +75,13 @@ class Snapshots:
         feed.put(frame({"kind": "events", "events": [views.event_json(each) for each in recent]}))
         feed.put(self._snapshot(self._source.view()))
         self._feeds.add(feed)
-        try:
-            return await self._streams.serve(request, feed)
-        finally:
-            self._feeds.discard(feed)
+        with self._source.events().subscribe() as subscription:
+            events = asyncio.get_running_loop().create_task(_pass_on(subscription, feed))
+            try:
+                return await self._streams.serve(request, feed)
+            finally:
+                events.cancel()
+                self._feeds.discard(feed)
 
     async def _keep_time(self) -> None:
         while True:
@@ -104,14 +101,6 @@ class Snapshots:
             for feed in self._feeds:
                 feed.put(snapshot)
 
-    async def _pass_on(self, subscription: Subscription) -> None:
-        while True:
-            entry = await subscription.next()
-            if self._feeds:
-                data = frame({"kind": "event", **views.event_json(entry)})
-                for feed in self._feeds:
-                    feed.put(data)
-
     def _snapshot(self, view: NodeView) -> bytes:
         return frame(
             {
@@ -122,3 +111,9 @@ class Snapshots:
                 "status": views.status_json(view, self._source.counters()),
             }
         )
+
+
+async def _pass_on(subscription: Subscription, feed: Feed) -> None:
+    while True:
+        entry = await subscription.next()
+        feed.put(frame({"kind": "event", **views.event_json(entry)}))
