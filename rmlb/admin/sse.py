@@ -15,6 +15,9 @@ from aiohttp import web
 KEEPALIVE_S: Final = 15.0
 """An idle stream gets a comment this often, so that a dead watcher is noticed."""
 
+LOOK_S: Final = 1.0
+"""A watcher that has gone is forgotten so soon, and with the last one the copying ends."""
+
 WRITE_TIMEOUT_S: Final = 30.0
 """A watcher that reads nothing for so long is cut off."""
 
@@ -85,18 +88,23 @@ class Streams:
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
         )
         await response.prepare(request)
+        loop = asyncio.get_running_loop()
+        written_at = loop.time()
         try:
-            while True:
+            while request.transport is not None:  # else the watcher has gone
                 try:
-                    async with asyncio.timeout(KEEPALIVE_S):
+                    async with asyncio.timeout(LOOK_S):
                         data = await feed.next()
                 except TimeoutError:
+                    if loop.time() - written_at < KEEPALIVE_S:
+                        continue
                     data = b": still here\n\n"
+                written_at = loop.time()
                 async with asyncio.timeout(WRITE_TIMEOUT_S):
                     await response.write(data)
         except (ConnectionError, TimeoutError):
-            return response  # the watcher has gone, or reads nothing
+            pass  # the watcher has gone, or reads nothing
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
-            return response
+        return response

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from rich.console import Console, Group, RenderableType
 from rich.layout import Layout
@@ -33,6 +33,9 @@ from rmlb.cli.layout import clean, duration
 
 REFRESH_S: Final = 0.25
 RETRY_S: Final = 1.0
+WIDE: Final = 110
+"""Columns of a terminal that shows everything."""
+
 SECONDS: Final = 120
 """Of rates, for the small pictures."""
 
@@ -51,7 +54,7 @@ def show_top(client: ApiClient) -> None:
     console = Console()
     with _keys(), Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(screen.render(console.height), refresh=True)
+            live.update(screen.render(console.width, console.height), refresh=True)
             if _pressed(REFRESH_S) in ("q", "Q", "\x03", "\x04"):
                 return
 
@@ -76,6 +79,7 @@ class Screen:
         self._lock = threading.Lock()
         self._status: dict[str, Any] | None = None
         self._fault = "connecting"
+        self._width = WIDE
         self._events: deque[dict[str, Any]] = deque(maxlen=200)
         self._offered_before: dict[int, list[tuple[float, int | None]]] = {}
         """Initial requests of each member before this screen was opened."""
@@ -104,9 +108,10 @@ class Screen:
         with self._lock:
             self._fault = why
 
-    def render(self, height: int) -> RenderableType:
+    def render(self, width: int, height: int) -> RenderableType:
         """The whole screen."""
         with self._lock:
+            self._width = width
             if self._status is None:
                 return Panel(Text(f"{self._url}: {self._fault}"), title="rmlb top", height=height)
             status = self._status
@@ -143,18 +148,26 @@ class Screen:
 
     def _members(self, status: dict[str, Any]) -> RenderableType:
         table = Table(box=None, expand=True, pad_edge=False, header_style="dim")
+        wide = self._width >= WIDE
         heads = (
             ("RM", "left"), ("HEALTH", "left"), ("OPERATOR", "left"), ("CALLS", "right"),
-            ("NEW/S", "right"), ("REQ/S", "right"), ("2XX", "right"), ("4-6XX", "right"),
-            ("LATENCY", "right"), ("SHARE", "right"), ("NEW CALLS, 2 MIN", "left"),
+            ("NEW/S", "right"), ("REQ/S", "right"), ("4-6XX", "right"), ("LATENCY", "right"),
+            *((("2XX", "right"), ("SHARE", "right"), ("NEW CALLS, 2 MIN", "left")) if wide else ()),
         )  # fmt: skip
         for head, side in heads:
-            table.add_column(head, justify="left" if side == "left" else "right", no_wrap=True)
+            justify: Literal["left", "right"] = "left" if side == "left" else "right"
+            ratio = 1 if head == "HEALTH" else None  # the one that gives way
+            table.add_column(head, justify=justify, no_wrap=True, overflow="ellipsis", ratio=ratio)
         for index, each in enumerate(status["members"]):
             answers = each["responses_total"]
             failed = sum(answers.get(name, 0) for name in ("4xx", "5xx", "6xx"))
             style = _HEALTH.get(each["health"], "yellow")
             role = "" if each["active"] is None else (" active" if each["active"] else " passive")
+            more = (
+                f"{answers.get('2xx', 0):,}",
+                f"{each['weight']} %",
+                Text(self._picture(index, each["id"]), "blue"),
+            )
             table.add_row(
                 Text(str(each["id"]), "bold"),
                 Text(each["health"] + role, style),
@@ -162,11 +175,9 @@ class Screen:
                 f"{each['calls']:,}",
                 _rate(self._member_rate(index, "initial_requests_total")),
                 _rate(self._member_rate(index, "requests_total")),
-                f"{answers.get('2xx', 0):,}",
                 Text(f"{failed:,}", "yellow" if failed else ""),
                 _latency(each),
-                f"{each['weight']} %",
-                Text(self._picture(index, each["id"]), "blue"),
+                *(more if wide else ()),
             )
             table.add_row("", Text(_since(each), "dim"))
         return Panel(table, title="members", title_align="left", padding=(0, 1))
@@ -206,8 +217,8 @@ class Screen:
 
     def _recent(self, most: int) -> RenderableType:
         table = Table(box=None, show_header=False, pad_edge=False)
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, min_width=8)
+        table.add_column(no_wrap=True, min_width=21)
         table.add_column(no_wrap=True, overflow="ellipsis")
         for event in list(self._events)[: -most - 1 : -1]:
             at = datetime.fromtimestamp(event["at"]).astimezone().strftime("%H:%M:%S")

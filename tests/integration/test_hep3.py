@@ -6,6 +6,8 @@ import socket
 import struct
 import subprocess
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -35,14 +37,27 @@ class Collector:
     def _read(self) -> None:
         try:
             if self._kind == "udp":
-                while True:
-                    self.packets.append(self._socket.recv(65_535))
+                while packet := self._socket.recv(65_535):
+                    self.packets.append(packet)
+                return
             connection, _ = self._socket.accept()
             with connection, connection.makefile("rb") as stream:
                 while head := stream.read(6):
                     self.packets.append(head + stream.read(struct.unpack("!H", head[4:])[0] - 6))
         except OSError:
             pass
+
+    def close(self) -> None:
+        if self._kind == "tcp":
+            self._socket.shutdown(socket.SHUT_RDWR)
+        else:
+            self._wake()
+        self._thread.join(5)
+        self._socket.close()
+
+    def _wake(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.sendto(b"", (rig.HOST, self.port))
 
     def decoded(self, directory: Path, *fields: str) -> list[list[str]]:
         """These fields of every packet, read by tshark."""
@@ -59,6 +74,19 @@ class Collector:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         return [line.split("|") for line in done.stdout.splitlines()]
+
+
+@pytest.fixture
+def collect() -> Iterator[Callable[[str], Collector]]:
+    """`collect("udp")` is a collector that ends with the test."""
+    with ExitStack() as stack:
+
+        def made(kind: str) -> Collector:
+            found = Collector(kind)
+            stack.callback(found.close)
+            return found
+
+        yield made
 
 
 def run_call(
@@ -88,9 +116,14 @@ def run_call(
     return lb
 
 
+Collect = Callable[[str], Collector]
+
+
 @pytest.mark.parametrize("kind", ["udp", "tcp"])
-def test_a_call_has_one_correlation_id(start: Start, tmp_path: Path, kind: str) -> None:
-    collector = Collector(kind)
+def test_a_call_has_one_correlation_id(
+    start: Start, collect: Collect, tmp_path: Path, kind: str
+) -> None:
+    collector = collect(kind)
     lb = run_call(
         start, tmp_path,
         f'[trace]\nhep = "{rig.HOST}:{collector.port}"\nhep-transport = "{kind}"\n'
@@ -116,8 +149,8 @@ def test_a_call_has_one_correlation_id(start: Start, tmp_path: Path, kind: str) 
     assert lb.metrics().total("rmlb_hep_packets_total", outcome="sent") == len(rows)
 
 
-def test_without_uuid_it_is_the_call_id(start: Start, tmp_path: Path) -> None:
-    collector = Collector("udp")
+def test_without_uuid_it_is_the_call_id(start: Start, collect: Collect, tmp_path: Path) -> None:
+    collector = collect("udp")
     members = {n: start(rig.SimulatedMember(tmp_path, n)) for n in (1, 2)}
     extra = f'[trace]\nhep = "{rig.HOST}:{collector.port}"\n'
     addresses = {n: each.address for n, each in members.items()}
@@ -129,8 +162,8 @@ def test_without_uuid_it_is_the_call_id(start: Start, tmp_path: Path) -> None:
     assert {row[0] for row in rows} == {row[1] for row in rows}
 
 
-def test_a_sample_has_whole_calls(start: Start, tmp_path: Path) -> None:
-    collector = Collector("udp")
+def test_a_sample_has_whole_calls(start: Start, collect: Collect, tmp_path: Path) -> None:
+    collector = collect("udp")
     extra = f'[trace]\nhep = "{rig.HOST}:{collector.port}"\nsample = 4\n'
     run_call(start, tmp_path, extra, watch=collector, calls=60)
     rig.wait_until("some", lambda: bool(collector.packets))
@@ -143,8 +176,8 @@ def test_a_sample_has_whole_calls(start: Start, tmp_path: Path) -> None:
         assert sum(row[1] == "BYE" for row in messages) >= 2
 
 
-def test_the_command_line_sends_too(start: Start, tmp_path: Path) -> None:
-    collector = Collector("udp")
+def test_the_command_line_sends_too(start: Start, collect: Collect, tmp_path: Path) -> None:
+    collector = collect("udp")
     run_call(start, tmp_path, "", watch=collector, cli=True)
     rig.wait_until("a BYE", lambda: any(b"BYE sip:" in each for each in collector.packets))
     rows = collector.decoded(tmp_path, "hep.correlation_id", "sip.Method")
@@ -152,8 +185,10 @@ def test_the_command_line_sends_too(start: Start, tmp_path: Path) -> None:
     assert len(rows[0][0]) == 32
 
 
-def test_a_collector_that_is_not_there_costs_packets_only(start: Start, tmp_path: Path) -> None:
-    collector = Collector("udp")
+def test_a_collector_that_is_not_there_costs_packets_only(
+    start: Start, collect: Collect, tmp_path: Path
+) -> None:
+    collector = collect("udp")
     extra = f'[trace]\nhep = "{rig.HOST}:{rig.free_port()}"\nhep-transport = "tcp"\n'
     lb = run_call(start, tmp_path, extra, watch=collector, calls=5)
     rig.wait_until(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -48,9 +49,12 @@ class Terminal:
             raise
 
     def _tmux(self, *words: str) -> str:
+        size = ("COLUMNS", "LINES")  # of the terminal that runs the tests
+        env = {key: value for key, value in os.environ.items() if key not in size}
         done = subprocess.run(
-            ["tmux", "-L", self._socket, *words], capture_output=True, text=True, check=True
-        )
+            ["tmux", "-L", self._socket, *words],
+            capture_output=True, text=True, check=True, env=env,
+        )  # fmt: skip
         return done.stdout
 
 

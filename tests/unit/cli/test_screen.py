@@ -32,9 +32,9 @@ def snapshot(at: float, offered: int, **changes: Any) -> dict[str, Any]:
     return {"kind": "snapshot", "at": at, "status": views.status_json(view, Counters())}
 
 
-def shown(screen: Screen) -> str:
+def shown(screen: Screen, width: int = 140) -> str:
     out = io.StringIO()
-    Console(file=out, width=140, height=40).print(screen.render(40), height=40)
+    Console(file=out, width=width, height=40).print(screen.render(width, 40), height=40)
     return out.getvalue()
 
 
@@ -81,3 +81,13 @@ def test_peers_and_a_lost_balancer() -> None:
     assert "10.99.0.2:9811  owner" in text
     assert "silent" in text
     assert "the balancer has stopped" in text
+
+
+def test_a_narrow_terminal_has_the_columns_that_matter() -> None:
+    screen = Screen("http://127.0.0.1:8560")
+    screen.take(snapshot(100.0, 0))
+    text = shown(screen, 80)
+    assert "NEW CALLS" not in text
+    for head in ("RM", "HEALTH", "OPERATOR", "CALLS", "NEW/S", "REQ/S", "4-6XX", "LATENCY"):
+        assert head in text
+    assert text.count("in service") == 2
