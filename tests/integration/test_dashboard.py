@@ -43,8 +43,8 @@ def url(lb: rig.Balancer) -> str:
 
 
 def place_calls(lb: rig.Balancer, directory: Path, calls: int = 20) -> None:
-    result = rig.Sipp(directory, "uac_full", target=lb.port, calls=calls, rate=40).run()
-    rig.assert_all_succeeded(result, calls)
+    caller = rig.Sipp(directory, "uac_full", target=lb.port, calls=calls, rate=40)
+    rig.assert_all_succeeded(caller, caller.run(), calls)
 
 
 async def press(page: Page, action: str, member: int) -> None:
@@ -89,9 +89,11 @@ class TestStates:
         self, start: Start, tmp_path: Path
     ) -> None:
         lb, members = balancer(start, tmp_path)
+        await rig.until("two good seconds", lambda: lb.status()["uptime_s"] > 3.0)
         await asyncio.to_thread(members[2].kill)
         await asyncio.to_thread(lb.wait_health, 2, "out of service")
-        await asyncio.sleep(1.5)  # a second of history has to pass
+        bad = lb.status()["uptime_s"]
+        await rig.until("two bad ones", lambda: lb.status()["uptime_s"] > bad + 2.0)
         async with browser() as chromium, dashboard(chromium, url(lb)) as page:
             await expect(page.locator("#member-2 .chart .state.good")).not_to_have_count(0)
             await expect(page.locator("#member-2 .chart .state.bad")).not_to_have_count(0)

@@ -1,4 +1,5 @@
-"""HEP3 packets, chunk by chunk; what tshark reads in them stands in integration/test_hep3.py."""
+"""HEP3 packets, chunk by chunk; what Homer's capture module reads in
+them stands in integration/test_hep3.py."""
 
 from __future__ import annotations
 
