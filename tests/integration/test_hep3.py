@@ -6,6 +6,7 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -67,8 +68,9 @@ class Capture(rig.Process):
 
     def __init__(self, directory: Path) -> None:
         self.port = rig.free_port()
-        self._rows = directory / "captured"
-        self._rows.mkdir()
+        # db_flatstore fails on some longer paths, such as those of tmp_path
+        self._folder = tempfile.TemporaryDirectory(prefix="hep-")
+        self._rows = Path(self._folder.name)
         modules = next(Path("/usr/lib").glob("*/kamailio/modules"))
         config = directory / "capture.cfg"
         config.write_text(
@@ -95,6 +97,7 @@ class Capture(rig.Process):
         if self.running:  # SIGTERM: its children end with it
             self.send_signal(signal.SIGTERM)
             self.wait(20)
+        self._folder.cleanup()
 
     def reads(self, packets: list[bytes]) -> list[Row]:
         """The packets, as it understood them."""
