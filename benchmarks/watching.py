@@ -91,7 +91,7 @@ def measure(condition: str, rate: float, seconds: float) -> float:
         collector() as hep,
     ):
         path = Path(folder)
-        members = {n: stack.enter_context(Sipp.member(path, n, "uas_shared")) for n in (1, 2)}
+        members = {n: stack.enter_context(Sipp.member(path, n)) for n in (1, 2)}
         lb = stack.enter_context(
             Balancer(
                 path,
@@ -101,7 +101,7 @@ def measure(condition: str, rate: float, seconds: float) -> float:
         )
         with reading(lb, STREAMS.get(condition, [])):
             calls = int(rate * seconds)
-            caller = Sipp(path, "uac_shared", target=lb.port, rate=rate, calls=calls, hold_ms=200)
+            caller = Sipp(path, "uac_full", target=lb.port, rate=rate, calls=calls, hold_ms=100)
             before = cpu_s(lb.pid)
             result = caller.run()
             spent = cpu_s(lb.pid) - before
