@@ -97,6 +97,7 @@ def measure(condition: str, rate: float, seconds: float) -> float:
                 path,
                 {n: f"udp:{rig.HOST}:{each.port}" for n, each in members.items()},
                 extra=CONDITIONS[condition].format(hep=hep),
+                env=rig.COPIES,
             )
         )
         with reading(lb, STREAMS.get(condition, [])):

@@ -68,7 +68,8 @@ def terminal() -> Iterator[Terminal]:
 @pytest.fixture
 def lb(start: Start, tmp_path: Path) -> rig.Balancer:
     members = {n: start(rig.SimulatedMember(tmp_path, n)) for n in (1, 2)}
-    return start(rig.Balancer(tmp_path, {n: each.address for n, each in members.items()}))
+    addresses = {n: each.address for n, each in members.items()}
+    return start(rig.Balancer(tmp_path, addresses, env=rig.COPIES))
 
 
 def command(lb: rig.Balancer, *words: str) -> list[str]:

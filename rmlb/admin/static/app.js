@@ -57,14 +57,14 @@ function showTiles(status) {
   const failed = sum("failed");
   const { messages } = status;
   const number = (name, value, note, kind = "") => el("div", { class: `tile ${kind}` }, el("span", {}, name), el("strong", {}, value), el("small", {}, note));
-  const inService = status.members.filter((member) => member.takes_new_calls).length;
+  const well = status.members.filter((member) => member.health === "in service" && member.admin_state === "enabled").length;
   show(byId("tiles"),
     number("Calls now", count(status.members.reduce((total, member) => total + member.calls, 0)), "answered, not yet ended"),
     number("New calls", `${perSecond(sum("offered"))}/s`, "offered to members"),
     number("Messages", `${perSecond(model.rate(model.received))}/s`, `${count(messages.received)} since the start`),
     number("Dropped", count(messages.dropped), "messages since the start", messages.dropped ? "warn" : ""),
     number("Answers 4xx to 6xx", answered + failed ? `${((100 * failed) / (answered + failed)).toFixed(failed ? 1 : 0)} %` : "–", "of final answers now", failed ? "warn" : ""),
-    number("Members", `${inService} of ${status.members.length}`, "take new calls", inService === status.members.length ? "" : inService ? "warn" : "bad"));
+    number("Members", `${well} of ${status.members.length}`, "in service and enabled", well === status.members.length ? "" : well ? "warn" : "bad"));
 }
 
 function showVip(status) {

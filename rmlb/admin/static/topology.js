@@ -107,7 +107,8 @@ export class Topology {
     if (owner !== this.owner) this.wire(owner);
 
     const received = model.rate(model.received);
-    this.caller.line.textContent = received ? `${perSecond(received)} messages/s` : "no traffic";
+    const here = status.vip.owner; // a standby sees none of the traffic
+    this.caller.line.textContent = received ? `${perSecond(received)} messages/s` : here ? "no traffic" : "talks to the owner";
     this.caller.small.textContent = "and other callers";
 
     this.balancers.forEach((box, i) => {
@@ -137,11 +138,11 @@ export class Topology {
       link.answers = link.requests;
       link.path.setAttribute("class", `wire ${tone(member)} ${lost ? "cut" : ""}`);
       link.path.style.strokeWidth = `${1.5 + Math.min(4, Math.log2(1 + requests) * 0.55)}px`;
-      setLabel(link, lost ? "" : `${perSecond(offered)} calls/s`);
+      setLabel(link, lost || !here ? "" : `${perSecond(offered)} calls/s`);
     });
     this.toHub.requests = this.toHub.answers = total;
     this.toHub.path.style.strokeWidth = `${1.5 + Math.min(4, Math.log2(1 + total) * 0.55)}px`;
-    setLabel(this.toHub, `${perSecond(total)} requests/s`);
+    setLabel(this.toHub, here ? `${perSecond(total)} requests/s` : "");
   }
 
   setPill(address, owner, nobody) {
