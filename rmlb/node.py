@@ -63,6 +63,7 @@ from rmlb.state.secret import kept_secret
 from rmlb.trace.asked import Asked
 from rmlb.trace.copies import CopyRing
 from rmlb.trace.tracing import Tracing
+from rmlb.transport.copying import copy_source
 from rmlb.transport.exchange import Exchange
 from rmlb.transport.names import MemberNames, NameCache
 from rmlb.transport.ports import family_of
@@ -144,7 +145,8 @@ class Node:
             make_memory(config),
         )
         self._copies = CopyRing()
-        self._tracing = Tracing(self._copies, lambda: parties(self._router.table))
+        copies = copy_source(self._copies, self._router.packets, make_listeners(config))
+        self._tracing = Tracing(copies, lambda: parties(self._router.table))
         self._asked = Asked(self._tracing)
         self._tls: TlsContexts | None = None
         self._exchange: Exchange | None = None

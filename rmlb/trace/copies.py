@@ -53,8 +53,10 @@ class CopySource(Protocol):
     """Where copies are fetched, some twenty times a second while `on`."""
 
     on: bool
-    lost: int
-    """Copies that found no room, since start."""
+
+    @property
+    def lost(self) -> int:
+        """Copies that found no room, since start."""
 
     def take(self) -> list[Copy]:
         """What has come since the last call, oldest first."""

@@ -24,6 +24,7 @@ from rmlb.sip.address import Transport, is_ip_literal, is_unicast
 from rmlb.sip.framing import StreamFramer
 from rmlb.sip.message import SipError
 from rmlb.trace.copies import Copy, CopyRing, Direction, Tap
+from rmlb.transport.copying import place_of
 from rmlb.transport.names import NameCache
 from rmlb.transport.odd import OddReader
 from rmlb.transport.ports import (
@@ -103,7 +104,7 @@ class Exchange:
         self._engine = engine
         self._listeners = listeners
         self._own = {(x.host, x.port) for x in listeners}
-        self._places = [_place(x) for x in listeners]
+        self._places = [place_of(x) for x in listeners]
         self._settings = settings
         self._ports = PortShare(settings.balancer_id)
         self._names = NameCache()
@@ -417,9 +418,3 @@ class Exchange:
                 connection.idle = True
                 connection.close()
         self._sweeper = loop.call_later(min(10.0, self._settings.idle_timeout_s), self._sweep)
-
-
-def _place(listener: Listener) -> tuple[str, int]:
-    """Where copies say that we are: a listener on every address is shown at the one it signs."""
-    everywhere = not is_unicast(listener.host) and is_ip_literal(listener.sent_by)
-    return (listener.sent_by if everywhere else listener.host), listener.port
