@@ -83,7 +83,7 @@ def collector() -> Iterator[int]:
         yield udp.getsockname()[1]
 
 
-def measure(condition: str, rate: float, seconds: float) -> float:
+def measure(condition: str, engine: str, rate: float, seconds: float) -> float:
     """Microseconds of CPU per received message."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -97,7 +97,7 @@ def measure(condition: str, rate: float, seconds: float) -> float:
                 path,
                 {n: f"udp:{rig.HOST}:{each.port}" for n, each in members.items()},
                 extra=CONDITIONS[condition].format(hep=hep),
-                env=rig.COPIES,
+                env={"RMLB_ENGINE": engine},
             )
         )
         with reading(lb, STREAMS.get(condition, [])):
@@ -119,13 +119,16 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=120)
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--engine", default="python", choices=("python", "compiled"))
     options = parser.parse_args()
     found: dict[str, list[float]] = {name: [] for name in CONDITIONS}
     for _ in range(options.rounds):
         for condition, costs in found.items():
-            costs.append(measure(condition, options.rate, options.seconds))
+            costs.append(measure(condition, options.engine, options.rate, options.seconds))
     base = statistics.median(found["nobody watches"])
-    print(f"Python engine, {options.rate:g} calls/s, {options.rounds} rounds, us per message")
+    print(
+        f"{options.engine} engine, {options.rate:g} calls/s, {options.rounds} rounds, us per message"
+    )
     for condition, costs in found.items():
         cost = statistics.median(costs)
         print(f"{condition:<30} {cost:6.1f}  {cost / base:5.2f} x   {[round(c, 1) for c in costs]}")

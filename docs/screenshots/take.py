@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -170,7 +169,6 @@ async def take(names: list[str], settle_s: float) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("RMLB_ENGINE", "python")  # the one that makes copies for ladders
     parser = argparse.ArgumentParser(description="Take the screenshots of the dashboard anew.")
     parser.add_argument("--settle", type=float, default=60.0)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PICTURES))

@@ -11,7 +11,7 @@ of conftest.py start these and end them with the test.
         lb.assert_balanced()
 """
 
-from rig_balancer import COPIES, Balancer, Metrics, Sample
+from rig_balancer import Balancer, Metrics, Sample
 from rig_process import (
     HOST,
     Process,
@@ -26,7 +26,6 @@ from rig_sipp import SCENARIOS, Sipp, SippResult, assert_all_succeeded
 
 __all__ = [
     "Balancer",
-    "COPIES",
     "SimulatedMember",
     "Sipp",
     "SippResult",

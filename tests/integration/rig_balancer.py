@@ -57,10 +57,6 @@ class Metrics:
         return found
 
 
-COPIES = {"RMLB_ENGINE": "python"}
-"""`env` of a balancer whose messages are traced: the compiled engine makes no copies yet."""
-
-
 class Balancer(Process):
     """`rmlb run` on free ports in front of `members`: {id: address or addresses}.
 

@@ -31,7 +31,6 @@ def balancer(
         {n: member.address for n, member in members.items()},
         extra=extra,
         ha_mode=ha_mode,
-        env=rig.COPIES,
     )
     if token:
         text = lb.config_path.read_text()

@@ -156,7 +156,7 @@ def run_call(
 ) -> rig.Balancer:
     members = {n: start(rig.SimulatedMember(directory, n)) for n in (1, 2)}
     addresses = {n: each.address for n, each in members.items()}
-    lb = rig.Balancer(directory, addresses, extra=extra, env=rig.COPIES)
+    lb = rig.Balancer(directory, addresses, extra=extra)
     start(lb)
     if cli:
         command = [*members[1].command[:3], "trace", "--hep", f"{rig.HOST}:{watch.port}"]
@@ -207,7 +207,7 @@ def test_without_uuid_it_is_the_call_id(start: Start, collect: Collect, tmp_path
     members = {n: start(rig.SimulatedMember(tmp_path, n)) for n in (1, 2)}
     extra = f'[trace]\nhep = "{rig.HOST}:{collector.port}"\n'
     addresses = {n: each.address for n, each in members.items()}
-    lb = start(rig.Balancer(tmp_path, addresses, extra=extra, env=rig.COPIES))
+    lb = start(rig.Balancer(tmp_path, addresses, extra=extra))
     rig.Sipp(tmp_path, "uac_full", target=lb.port, calls=1).run()
     rig.wait_until("every copy", lambda: len(collector.packets) >= 18)
     rows = start(Capture(tmp_path)).reads(collector.packets)

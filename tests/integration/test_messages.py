@@ -49,11 +49,11 @@ class Following:
         self._answer.close()
 
 
-@pytest.fixture
-def lb(start: Start, tmp_path: Path) -> rig.Balancer:
+@pytest.fixture(params=["python", "compiled"])
+def lb(start: Start, tmp_path: Path, request: pytest.FixtureRequest) -> rig.Balancer:
     members = {n: start(rig.SimulatedMember(tmp_path, n)) for n in (1, 2)}
     addresses = {n: each.address for n, each in members.items()}
-    return start(rig.Balancer(tmp_path, addresses, env=rig.COPIES))
+    return start(rig.Balancer(tmp_path, addresses, env={"RMLB_ENGINE": request.param}))
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def terminal() -> Iterator[Terminal]:
 def lb(start: Start, tmp_path: Path) -> rig.Balancer:
     members = {n: start(rig.SimulatedMember(tmp_path, n)) for n in (1, 2)}
     addresses = {n: each.address for n, each in members.items()}
-    return start(rig.Balancer(tmp_path, addresses, env=rig.COPIES))
+    return start(rig.Balancer(tmp_path, addresses))
 
 
 def command(lb: rig.Balancer, *words: str) -> list[str]:
