@@ -126,9 +126,7 @@ def main() -> None:
         for condition, costs in found.items():
             costs.append(measure(condition, options.engine, options.rate, options.seconds))
     base = statistics.median(found["nobody watches"])
-    print(
-        f"{options.engine} engine, {options.rate:g} calls/s, {options.rounds} rounds, us per message"
-    )
+    print(f"{options.engine} engine, {options.rate:g} calls/s, us per message")
     for condition, costs in found.items():
         cost = statistics.median(costs)
         print(f"{condition:<30} {cost:6.1f}  {cost / base:5.2f} x   {[round(c, 1) for c in costs]}")
