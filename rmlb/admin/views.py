@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from rmlb.admin.quantiles import quantiles
 from rmlb.events import Event, NumberedEvent
 from rmlb.metrics import Histogram
 from rmlb.routing.counters import Counters, MemberCounters
 from rmlb.routing.member import AdminState, Health
-from rmlb.routing.overload import FirstAnswers
+from rmlb.routing.overload import FIRST_ANSWER_BOUNDS_S, FirstAnswers
 
 Json = dict[str, Any]
 
@@ -278,6 +279,7 @@ def member_json(member: MemberView) -> Json:
         "why": member.why,
         "since": member.since,
         "probe": {"last": probes.last, "latency_s": latency},
+        "first_response": quantiles(FIRST_ANSWER_BOUNDS_S, member.first_responses.counts),
     }
 
 

@@ -101,7 +101,7 @@ function latency(member, series) {
   const first = member.first_response;
   const probes = quantiles(series.latency_ms);
   return el("dl", { class: "latency" },
-    first && row("first response", first.p50 && { p50: first.p50 * 1000, p95: first.p95 * 1000, p99: first.p99 * 1000 }),
+    first !== undefined && row("first response", first && { p50: first.p50 * 1000, p95: first.p95 * 1000, p99: first.p99 * 1000 }),
     row("health probe", probes));
 }
 
