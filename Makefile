@@ -1,7 +1,7 @@
 # rmlb: make run | make test are the front door; see README.md
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check fix clean bench bench-full bench-members bundle lock
-.PHONY: help setup run demo test check fix clean bench bench-full bench-members bench-state
+.PHONY: help setup run demo test check fix clean bundle lock screenshots
+.PHONY: bench bench-full bench-members bench-state
 SHELL := /bin/bash
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
@@ -60,6 +60,10 @@ bench-full: .venv/.bench ## the same in nine rounds, with curves: some 45 minute
 bench-members: .venv/.dev ## what failing members cost, measured: some 12 minutes
 	@.ci/packages test
 	@$(BIN)/python benchmarks/failover.py $(ARGS)
+
+screenshots: .venv/.dev ## the pictures in docs/screenshots, taken anew
+	@.ci/packages test
+	@$(BIN)/python docs/screenshots/take.py $(ARGS)
 
 bundle: .venv/.run ## dist/: one archive that installs without network and without a compiler
 	@.ci/bundle

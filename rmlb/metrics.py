@@ -204,6 +204,17 @@ STORE_DURATION: Final = Metric(
 CONNECTIONS: Final = Metric(
     "rmlb_connections", Kind.GAUGE, "Open stream connections.", ("transport",)
 )
+TRACE_COPIES_LOST: Final = Metric(
+    "rmlb_trace_copies_lost_total",
+    Kind.COUNTER,
+    "Copies of messages for traces that found no room; no message is lost by that.",
+)
+HEP_PACKETS: Final = Metric(
+    "rmlb_hep_packets_total",
+    Kind.COUNTER,
+    "HEP3 packets for the collector: sent, or lost because it could not take them.",
+    ("outcome",),
+)
 READY: Final = Metric("rmlb_ready", Kind.GAUGE, "1 while this balancer can carry calls.")
 VIP_OWNER: Final = Metric("rmlb_vip_owner", Kind.GAUGE, "1 while this balancer holds the VIP.")
 BUILD_INFO: Final = Metric(

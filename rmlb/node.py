@@ -25,6 +25,7 @@ from rmlb.admin.views import (
     MemberView,
     NodeView,
     StateView,
+    TraceView,
     VipView,
     readiness,
 )
@@ -51,7 +52,9 @@ from rmlb.settings import (
     as_configured,
     exchange_settings,
     fixed_parts,
+    hep_node,
     make_tls,
+    parties,
     store_place,
 )
 from rmlb.sharing import GuardedBindings, Sharing
@@ -60,6 +63,10 @@ from rmlb.snapshot import Snapshot, make_listeners, make_memory, make_table, set
 from rmlb.state.agreement import Word
 from rmlb.state.operator import OperatorStates
 from rmlb.state.secret import kept_secret
+from rmlb.trace.asked import Asked
+from rmlb.trace.copies import CopyRing
+from rmlb.trace.tracing import Tracing
+from rmlb.transport.copying import copy_source
 from rmlb.transport.exchange import Exchange
 from rmlb.transport.names import MemberNames, NameCache
 from rmlb.transport.ports import family_of
@@ -142,6 +149,10 @@ class Node:
             make_table(config, self._keys, self._instance, self._snapshot(self._members())),
             make_memory(config),
         )
+        self._copies = CopyRing()
+        copies = copy_source(self._copies, self._router.packets, make_listeners(config))
+        self._tracing = Tracing(copies, lambda: parties(self._router.table))
+        self._asked = Asked(self._tracing)
         self._tls: TlsContexts | None = None
         self._exchange: Exchange | None = None
         self._admin: AdminServer | None = None
@@ -166,9 +177,11 @@ class Node:
             exchange_settings(config, self._tls, self._certificate_names),
             self._on_trouble,
             self._ask_store,
+            self._copies,
         )
         if self._sharing is not None:
             self._sharing.serve(self._exchange.held)
+        self._asked.configure(config.trace, hep_node(config))
         await self._exchange.start()
         for listener in make_listeners(config):
             where = f"{listener.transport}:{bracketed(listener.host)}:{listener.port}"
@@ -227,6 +240,8 @@ class Node:
         await self._watch.stop()
         if self._admin is not None:
             await self._admin.stop()
+        self._asked.close()
+        await self._tracing.stop()
         if self._exchange is not None:
             await self._exchange.stop()
         if self._sharing is not None:
@@ -297,6 +312,7 @@ class Node:
             connections=self._exchange.connections if self._exchange is not None else {},
             events=self._events.counts,
             deliveries=self._desk.outcomes,
+            trace=self._trace_view(),
         )
 
     def _owns_vip(self) -> bool:
@@ -307,6 +323,21 @@ class Node:
 
     def events(self) -> EventLog:
         return self._events
+
+    def tracing(self) -> Tracing:
+        return self._tracing
+
+    def _trace_view(self) -> TraceView:
+        kept = self._tracing.recorder
+        return TraceView(
+            watchers=self._tracing.watchers,
+            kept=len(kept),
+            keep=kept.most,
+            lost=self._tracing.lost,
+            collector=self._asked.collector,
+            hep_sent=self._asked.sent,
+            hep_lost=self._asked.lost,
+        )
 
     def find_call(self, call_id: str) -> CallView | None:
         table = self._router.table
@@ -506,6 +537,7 @@ class Node:
         self._watch.configure(fresh.health, fresh.rm)
         with self._router.held():
             set_limits(self._router.memory, fresh)
+        self._asked.configure(fresh.trace, hep_node(fresh))
         self._publish()
         self._keep(self._renew(), "renew")
         self.tell(EventName.RELOADED, members=len(fresh.rm))

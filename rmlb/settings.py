@@ -9,8 +9,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from rmlb.config import Config
 from rmlb.config.stores import store_hosts
+from rmlb.routing.table import RoutingTable
 from rmlb.sip.address import SipAddress, Transport, bracketed
 from rmlb.state.client import Place
+from rmlb.trace.hep import HepNode
+from rmlb.trace.ladder import Parties
 from rmlb.transport.exchange import ExchangeSettings
 from rmlb.transport.stream import StreamLimits
 from rmlb.transport.tls import TlsContexts, TlsFiles
@@ -72,6 +75,29 @@ def store_place(config: Config) -> Place | None:
         password=unquote(url.password) if url.password else given.get("password"),
         tls=url.scheme.startswith("rediss"),
         ca=config.tls.ca,
+    )
+
+
+def hep_node(config: Config) -> HepNode:
+    """Who we are at a HEP3 collector."""
+    trace, cluster = config.trace, config.cluster
+    number = trace.hep_id or cluster.mymemberid or 1
+    return HepNode(number, trace.hep_node or cluster.name, trace.hep_key)
+
+
+def parties(table: RoutingTable) -> Parties:
+    """Whose addresses are whose on a ladder."""
+    return Parties(
+        own=frozenset(
+            (host, listener.port)
+            for listener in table.listeners
+            for host in (listener.host, listener.sent_by)
+        ),
+        members={
+            (address.host, address.port): member.id
+            for member in table.members.values()
+            for address in member.addresses
+        },
     )
 
 

@@ -21,12 +21,15 @@ import orjson
 from aiohttp import web
 
 from rmlb import __version__
-from rmlb.admin import views
+from rmlb.admin import pages, views
+from rmlb.admin.messages import Messages
 from rmlb.admin.prometheus import Exporter
+from rmlb.admin.stream import Snapshots
 from rmlb.admin.views import CallView, NodeView
 from rmlb.events import Event, EventLog, EventName, NumberedEvent, Severity
 from rmlb.routing.counters import Counters
 from rmlb.routing.member import AdminState
+from rmlb.trace.tracing import Tracing
 
 MAX_BODY: Final = 64 * 1024
 """Octets of a request's body; the largest that makes sense has some 30."""
@@ -54,6 +57,9 @@ class Node(Protocol):
 
     def events(self) -> EventLog:
         """What has happened."""
+
+    def tracing(self) -> Tracing:
+        """Copies of its messages, for who asks."""
 
     def find_call(self, call_id: str) -> CallView | None:
         """The binding of exactly this Call-ID."""
@@ -153,22 +159,25 @@ class _Api:
                 web.get("/api/v1/events", self._events, allow_head=False),
             ]
         )
+        Snapshots(node, token_needed=token is not None).add_to(self.app)
+        Messages(node.tracing()).add_to(self.app)
+        pages.add_to(self.app)
         self.app.on_response_prepare.append(_sign)
         self.app.on_shutdown.append(self._end_streams)
 
-    # -- who may change something ---------------------------------------------------------------
+    # -- who may change something, or read messages --------------------------------------------
 
     @property
     def _guard(self) -> Any:
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if request.method not in ("GET", "HEAD"):
-                self._check_may_change(request)
+            if request.method not in ("GET", "HEAD") or Messages.are_at(request.path):
+                self._check_trusted(request)
             return await handler(request)
 
         return guard
 
-    def _check_may_change(self, request: web.Request) -> None:
+    def _check_trusted(self, request: web.Request) -> None:
         origin = request.headers.get("Origin")
         if origin is not None and origin.partition("://")[2] != request.host:
             raise _error(web.HTTPForbidden, "requests of other web sites are refused")

@@ -165,6 +165,10 @@ def _node_families(view: NodeView) -> Iterator[Family]:
     yield _family(metrics.CONNECTIONS, _by_key(view.connections))
     yield _family(metrics.EVENTS, view.events.items())
     yield _family(metrics.ALARM_DELIVERIES, view.deliveries.items())
+    yield _family(metrics.TRACE_COPIES_LOST, _single(view.trace.lost))
+    yield _family(
+        metrics.HEP_PACKETS, _by_key({"sent": view.trace.hep_sent, "lost": view.trace.hep_lost})
+    )
     yield _family(metrics.READY, _single(readiness(view).ready))
     yield _family(metrics.VIP_OWNER, _single(view.vip.owner))
     yield _family(metrics.BUILD_INFO, [((view.version, view.engine), 1)])

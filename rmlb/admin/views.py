@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from rmlb.admin.quantiles import quantiles
 from rmlb.events import Event, NumberedEvent
 from rmlb.metrics import Histogram
 from rmlb.routing.counters import Counters, MemberCounters
 from rmlb.routing.member import AdminState, Health
-from rmlb.routing.overload import FirstAnswers
+from rmlb.routing.overload import FIRST_ANSWER_BOUNDS_S, FirstAnswers
 
 Json = dict[str, Any]
 
@@ -152,6 +153,22 @@ class CallView:
 
 
 @dataclass(frozen=True, slots=True)
+class TraceView:
+    """Copies of messages: who gets them, and how many found no room."""
+
+    watchers: int = 0
+    kept: int = 0
+    """Messages kept for ladders."""
+    keep: int = 0
+    """The most that are kept; 0: none."""
+    lost: int = 0
+    collector: str | None = None
+    """Where HEP3 packets go."""
+    hep_sent: int = 0
+    hep_lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class NodeView:
     """One balancer at one moment."""
 
@@ -180,6 +197,7 @@ class NodeView:
     """Events since start, by name and severity."""
     deliveries: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Of events to commands, webhooks and syslog: by channel and outcome."""
+    trace: TraceView = field(default_factory=TraceView)
 
     def member(self, member_id: int) -> MemberView:
         """Raises KeyError for an unknown member."""
@@ -238,6 +256,20 @@ def status_json(view: NodeView, counters: Counters) -> Json:
         "pending_requests": view.pending_requests,
         "connections": dict(view.connections),
         "messages": messages_json(counters),
+        "trace": trace_json(view.trace),
+    }
+
+
+def trace_json(trace: TraceView) -> Json:
+    """Copies of messages."""
+    return {
+        "watchers": trace.watchers,
+        "kept": trace.kept,
+        "keep": trace.keep,
+        "lost": trace.lost,
+        "collector": trace.collector,
+        "hep_sent": trace.hep_sent,
+        "hep_lost": trace.hep_lost,
     }
 
 
@@ -287,6 +319,7 @@ def member_json(member: MemberView) -> Json:
         "why": member.why,
         "since": member.since,
         "probe": {"last": probes.last, "latency_s": latency},
+        "first_response": quantiles(FIRST_ANSWER_BOUNDS_S, member.first_responses.counts),
     }
 
 

@@ -299,6 +299,53 @@ def import_rm(
     raise typer.Exit(import_files(files, out, beside, force, as_json))
 
 
+@app.command(epilog="Example: rmlb top")
+def top(api: Api = DEFAULT_API, token: Token = "", ca_file: CaFile = "") -> None:
+    """Watch the balancer on the whole screen: members, calls, rates, events. q ends it."""
+    from rmlb.cli.top import show_top
+
+    try:
+        show_top(_client(api, token, ca_file))
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + signal.SIGINT) from None
+
+
+@app.command(epilog="Example: rmlb trace --call-id 00LO8D4S7O")
+def trace(
+    call_id: Annotated[
+        str,
+        typer.Option(
+            "--call-id",
+            metavar="TEXT",
+            help="Only calls with this in their Call-ID or X-Genesys-CallUUID.",
+            show_default="every call",
+        ),
+    ] = "",
+    hep: Annotated[
+        str,
+        typer.Option(
+            "--hep",
+            metavar="HOST:PORT",
+            help="Send them as HEP3 by UDP (Homer, heplify, sngrep), and draw nothing.",
+            show_default=False,
+        ),
+    ] = "",
+    sample: Annotated[int, typer.Option(min=1, max=999_999, help="One call in so many.")] = 1,
+    text: Annotated[bool, typer.Option("--text", help="Print each message, too.")] = False,
+    api: Api = DEFAULT_API,
+    token: Token = "",
+    ca_file: CaFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Draw the SIP ladder of calls as it happens. Wants the token where there is one."""
+    from rmlb.cli.tracing import show_trace
+
+    try:
+        show_trace(_client(api, token, ca_file), call_id, sample, hep, as_json, text)
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + signal.SIGINT) from None
+
+
 @app.command(
     context_settings=_PASS_ON,
     add_help_option=False,

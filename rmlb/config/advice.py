@@ -32,7 +32,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet("gvp", "network interfaces are not watched"),
     NotYet("vip", "the virtual IP is neither added, watched nor moved", _moves_vip),
     NotYet("heartbeat", "the balancers do not know of each other"),
-    NotYet("trace", "no copies of messages are sent"),
     NotYet("security.source-rate", "sources have no limit"),
 )
 """One line per thing that later versions bring: the version that brings it deletes the line.
@@ -63,6 +62,11 @@ def _about_calls(config: Config) -> Iterator[str]:
         yield (
             "sip.record-route: false: dialogs are found by bindings alone, so one that no "
             "balancer remembers may reach the wrong member"
+        )
+    if config.trace.keep and not config.admin.token:
+        yield (
+            "trace.keep: messages are kept, and without [admin] token every program of this host "
+            "may read them"
         )
     if len(config.rm) == 1:
         yield "rm: one member only: nothing takes its calls when it fails"

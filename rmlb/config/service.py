@@ -197,7 +197,33 @@ class TraceConfig(Table):
     hep: Annotated[
         HostPort | None, or_empty(host_port("10.0.0.60:9060", 9060), None, "no copies")
     ] = None
-    """A HEP3 collector (Homer, heplify, sngrep), by UDP. Default: none."""
+    """A HEP3 collector (Homer, heplify, sngrep). Default: none."""
+
+    hep_transport: Annotated[Literal["udp", "tcp"], choice("udp", "tcp")] = "udp"
+    """How packets go there. Default udp: every collector takes it, and nothing ever waits."""
+
+    hep_id: Annotated[int | None, number(1, 2**32 - 1)] = None
+    """Capture id, by which a collector tells its sources apart. Default: mymemberid."""
+
+    hep_node: Annotated[str, text("at most 60 characters", r".{0,60}")] = ""
+    """Name of this source at the collector. Default: the cluster's name."""
+
+    hep_key: Annotated[str, hidden_text("the collector's key", shortest=1)] = Field(
+        default="", repr=False
+    )
+    """Authentication key, for collectors that ask for one. Default: none."""
+
+    sample: Annotated[int, number(1, 1_000_000)] = 1
+    """One call in so many is sent to the collector, always with all of its messages. Default 1:
+    every call."""
+
+    filter: Annotated[str, text("a part of a Call-ID or X-Genesys-CallUUID")] = ""
+    """Only calls are sent whose Call-ID or X-Genesys-CallUUID has this in it. Default: every
+    call."""
+
+    keep: Annotated[int, number(0, 1_000_000)] = 0
+    """So many of the latest messages are kept, for the ladders of calls that are over. Default 0:
+    they hold what callers said, and copying costs some 10 us a message."""
 
 
 def _read_command(value: object) -> tuple[str, ...]:

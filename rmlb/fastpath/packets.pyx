@@ -39,6 +39,7 @@ cdef extern from "<time.h>" nogil:
     int clock_gettime(int, timespec*)
     int nanosleep(const timespec*, timespec*)
     int CLOCK_MONOTONIC
+    int CLOCK_REALTIME
 
 cdef extern from "<unistd.h>" nogil:
     long read(int, void*, size_t)
@@ -124,6 +125,7 @@ cdef enum:
     QUEUE = 1024 * 1024  # some 1,000 messages: 0.2 s of the Python router's work
     ERRORS = 256
     MOST_SOCKETS = 16
+    COPIES = 8 * 1024 * 1024  # of messages, while somebody asks: a poll of 20 a second takes 1.5 MiB
     NICE = -10
     GATHER_NS = 100000
     BUSY_NS = 300000  # batches that follow one another within this gather
@@ -135,6 +137,8 @@ cdef enum:
     DATAGRAM = 1
     BY_STREAM = 2
     REFUSED = 3
+    COPY_IN = 4
+    COPY_OUT = 5
 
 
 cdef struct Record:
@@ -179,6 +183,11 @@ cdef struct Loop:
     uint32_t queue_used
     uint64_t backlog_dropped
     uint64_t backlog_unsent
+    int copying  # somebody asks for copies of messages
+    uint8_t* copies
+    uint32_t copies_used
+    uint64_t copies_lost
+    int64_t copied_at  # wall clock of the batch, microseconds since 1970
     uint64_t refused
     uint64_t errors[ERRORS]
 
@@ -213,6 +222,49 @@ cdef inline void _from_address(Record* record, const sockaddr_in6* address) noex
         record.port = ntohs(address.sin6_port)
         memcpy(record.host, &address.sin6_addr, 16)
         record.scope = address.sin6_scope_id
+
+
+cdef int64_t _wall_clock() noexcept nogil:
+    cdef timespec at
+    clock_gettime(CLOCK_REALTIME, &at)
+    return <int64_t> at.tv_sec * 1000000 + at.tv_nsec // 1000
+
+
+cdef void _copy(Loop* d, Record* record, const uint8_t* payload) noexcept nogil:
+    """Into the ring, or lost: a reader that is too slow costs copies, never a message."""
+    cdef uint32_t size = (<uint32_t> sizeof(Record) + record.size + 7) & ~<uint32_t> 7
+    if d.copies_used + size > COPIES:
+        d.copies_lost += 1
+        return
+    record.channel = d.copied_at
+    memcpy(d.copies + d.copies_used, record, sizeof(Record))
+    memcpy(d.copies + d.copies_used + sizeof(Record), payload, record.size)
+    d.copies_used += size
+
+
+cdef void _copy_plain(
+    Loop* d, Socket* by, const uint8_t* data, int32_t size, const sockaddr_in6* source, Outcome* out
+) noexcept nogil:
+    """A plain message as it came, and as it leaves; by a stream it is Python that sends it."""
+    cdef Record record
+    cdef uint32_t host
+    memset(&record, 0, sizeof(Record))
+    record.kind = COPY_IN
+    record.size = <uint32_t> size
+    record.listener = by.listener
+    _from_address(&record, source)
+    _copy(d, &record, data)
+    if out.transport != UDP or d.fd_of[out.listener] < 0:
+        return
+    memset(&record, 0, sizeof(Record))
+    record.kind = COPY_OUT
+    record.size = <uint32_t> out.size
+    record.listener = out.listener
+    record.port = out.port
+    record.family = <uint16_t> AF_INET
+    host = htonl(out.host)
+    memcpy(record.host, &host, 4)
+    _copy(d, &record, out.octets)
 
 
 cdef void _flush(Loop* d) noexcept nogil:
@@ -270,6 +322,8 @@ cdef void _handle(
         _from_address(&record, source)
         _queue(d, &record, data)
         return
+    if d.copying:
+        _copy_plain(d, by, data, size, source, &out)
     fd = d.fd_of[out.listener] if out.transport == UDP else -1
     if fd < 0:
         memset(&record, 0, sizeof(Record))
@@ -311,6 +365,8 @@ cdef int _read(Loop* d, Socket* by) noexcept nogil:
             return total if errno == EAGAIN or errno == EINTR else -1
         total += got
         now = _now()
+        if d.copying:
+            d.copied_at = _wall_clock()
         pthread_mutex_lock(d.mutex)
         queued = d.queue_used
         changed = d.core.bindings.changed_count
@@ -427,6 +483,7 @@ cdef class PacketLoop:
     cdef uint8_t* _taking
     cdef uint32_t _taken
     cdef uint32_t _taking_size
+    cdef uint8_t* _copies
 
     def __cinit__(self, Core core not None):
         cdef int i
@@ -472,8 +529,10 @@ cdef class PacketLoop:
             free(self.d.buffers)
             free(self.d.arena)
             free(self.d.queue)
+            free(self.d.copies)
             free(self.d)
         free(self._taking)
+        free(self._copies)
 
     cdef int _watch(self, int fd, uint32_t what) except -1:
         cdef epoll_event event
@@ -545,6 +604,53 @@ cdef class PacketLoop:
             count = 1
             write(self.d.notify, &count, 8)
         return found
+
+    def copy(self, bint on):
+        """Make copies of plain messages from now on, or no more."""
+        if on and self._copies == NULL:
+            self._copies = <uint8_t*> malloc(COPIES)
+            self.d.copies = <uint8_t*> malloc(COPIES)
+            if self._copies == NULL or self.d.copies == NULL:
+                raise MemoryError
+        self._core.hold()
+        self.d.copying = on
+        self.d.copied_at = _wall_clock()
+        self.d.copies_used = 0
+        self._core.release()
+
+    def take_copies(self):
+        """Copies since the last call: (wall clock, came, listener, host, port, octets)."""
+        cdef Record record
+        cdef uint8_t* other
+        cdef uint32_t at = 0, end
+        cdef list found = []
+        if self._copies == NULL:
+            return found
+        self._core.hold()
+        other = self._copies
+        self._copies = self.d.copies
+        end = self.d.copies_used
+        self.d.copies = other
+        self.d.copies_used = 0
+        self._core.release()
+        while at < end:
+            memcpy(&record, self._copies + at, sizeof(Record))
+            at += <uint32_t> sizeof(Record)
+            if record.family == AF_INET:
+                host = _socket.inet_ntop(_socket.AF_INET, record.host[:4])
+            else:
+                host = _socket.inet_ntop(_socket.AF_INET6, record.host[:16])
+            octets = self._copies[at : at + record.size]
+            found.append(
+                (record.channel / 1e6, record.kind == COPY_IN, record.listener, host, record.port, octets)
+            )
+            at += (record.size + 7) & ~<uint32_t> 7
+        return found
+
+    @property
+    def copies_lost(self):
+        """Copies that found no room, since start."""
+        return self.d.copies_lost
 
     cdef object _shown(self, Record* record, uint8_t* payload):
         if record.family == AF_INET:

@@ -56,6 +56,16 @@ class Packets(Protocol):
         "datagram" from an Origin, "send" to a Destination, "refused" by a (host, port).
         """
 
+    def copy(self, on: bool) -> None:
+        """Make copies of plain messages from now on, or no more."""
+
+    def take_copies(self) -> list[tuple[float, bool, int, str, int, bytes]]:
+        """Copies since the last call: (wall clock, came, listener, host, port, octets)."""
+
+    @property
+    def copies_lost(self) -> int:
+        """Copies that found no room, since start."""
+
 
 class Router:
     """The Python engine: `receive` is the whole packet path between two sockets."""

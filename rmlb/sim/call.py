@@ -49,6 +49,8 @@ class Call:
         stopping: asyncio.Event,
     ) -> None:
         self.call_id = f"{secrets.token_hex(10)}@{bracketed(address.host)}"
+        self.uuid = secrets.token_hex(16).upper()
+        """X-Genesys-CallUUID, as SIP Server gives one to each call in its first message."""
         self.tag = secrets.token_hex(6)
         self.member: int | None = None
         """Who answered the INVITE."""
@@ -181,6 +183,7 @@ class Call:
             ("CSeq", "1 INVITE"),
             ("Max-Forwards", "70"),
             contact("sipserver", here),
+            ("X-Genesys-CallUUID", self.uuid),
         ]
         return request("INVITE", uri, headers, SDP.format(version=1, host=here.host))
 

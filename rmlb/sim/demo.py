@@ -63,6 +63,8 @@ slow-start = "2s"
 dir = "{state}"
 [admin]
 listen = "{host}:{admin}"
+[trace]
+keep = 20000
 [log]
 level = "warning"
 """
@@ -191,6 +193,8 @@ async def _set(console: Console, directory: Path) -> AsyncIterator[Stage]:
 async def _play(stage: Stage, pace: float) -> tuple[int, Killing]:
     """The scenes. New calls that a drained member got, and what is known of the killing."""
     loop = asyncio.get_running_loop()
+    stage.say(f"Watch it on the dashboard: {stage.api.url}/")
+    await asyncio.sleep(4.0 * pace)  # time to open it
     stage.say(f"{RATE:g} calls a second, each with a re-INVITE, over two members")
     await asyncio.sleep(6.0 * pace)
 

@@ -112,6 +112,8 @@ def welcome(config: Config, listeners: list[SipAddress], *, dashboard: bool) -> 
     rows = [
         ("calls by sipp", f"sipp -sn uac {place} -m 100"),
         ("or our own", f"{rmlb} simulate sip-server --target {place}"),
+        ("watch", f"{rmlb} top{api}"),
+        ("ladder", f"{rmlb} trace{api}"),
         ("see members", f"{rmlb} members{api}"),
         ("drain one", f"{rmlb} drain {min(config.rm)}{api}"),
         ("status", f"{admin}/api/v1/status"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,8 @@ from rmlb.routing.verdict import Decision, Destination, Forward, Hold, Origin, O
 from rmlb.sip.address import Transport, is_ip_literal, is_unicast
 from rmlb.sip.framing import StreamFramer
 from rmlb.sip.message import SipError
+from rmlb.trace.copies import Copy, CopyRing, Direction, Tap
+from rmlb.transport.copying import place_of
 from rmlb.transport.held import Held, Message
 from rmlb.transport.names import NameCache
 from rmlb.transport.odd import OddReader
@@ -105,15 +108,19 @@ class Exchange:
         settings: ExchangeSettings,
         trouble: Trouble,
         ask: Ask = _nobody_to_ask,
+        tap: Tap | None = None,
     ) -> None:
+        """`tap` gets a copy of every message while it is on."""
         self._ask = ask
         self.held = Held(self._resume)
         """Messages that wait for the store; `held.answered(key)` lets them go on."""
+        self._tap: Tap = CopyRing() if tap is None else tap
         self.counters = engine.counters
         self._trouble = trouble
         self._engine = engine
         self._listeners = listeners
         self._own = {(x.host, x.port) for x in listeners}
+        self._places = [place_of(x) for x in listeners]
         self._settings = settings
         self._ports = PortShare(settings.balancer_id)
         self._names = NameCache()
@@ -186,7 +193,10 @@ class Exchange:
         """Send octets where a verdict says, over a connection that is there or a new one."""
         if not is_ip_literal(to.host):
             self._keep(self._resolve_and_send(to, data), f"resolve {to.host}")
-        elif to.transport is Transport.UDP:
+            return
+        if self._tap.on:
+            self._copy_sent(data, to)
+        if to.transport is Transport.UDP:
             udp = self._udp.get(to.listener)
             if udp is None:
                 self.counters.send_errors["no_socket"] += 1
@@ -200,12 +210,26 @@ class Exchange:
         for own in self._engine.take_outbox():
             self.send(own.to, own.data)
 
+    # copies, while somebody asks for them; our side is the listener's address
+
+    def _copy_received(self, data: bytes, origin: Origin) -> None:
+        ours, theirs = self._places[origin.listener], (origin.host, origin.port)
+        self._tap.put(Copy(time.time(), Direction.IN, origin.transport, *theirs, *ours, data))
+
+    def _copy_sent(self, data: bytes, to: Destination) -> None:
+        ours, theirs = self._places[to.listener], (to.host, to.port)
+        self._tap.put(Copy(time.time(), Direction.OUT, to.transport, *ours, *theirs, data))
+
     # Hub: what connections and UDP sockets call
 
     def receive(self, data: bytes, origin: Origin, now: float) -> None:
+        if self._tap.on:
+            self._copy_received(data, origin)
         self._carry_out(self._engine.receive(data, origin, now), data, origin)
 
     def receive_odd(self, data: bytes, origin: Origin, now: float) -> None:
+        if self._tap.on:
+            self._copy_received(data, origin)
         self._carry_out(self._engine.receive_odd(data, origin, now), data, origin)
 
     def _carry_out(self, verdict: Verdict, data: bytes, origin: Origin) -> None:
@@ -227,6 +251,8 @@ class Exchange:
         self.flush()
 
     def refuse(self, data: bytes, error: SipError, origin: Origin) -> None:
+        if self._tap.on:
+            self._copy_received(data, origin)
         verdict = self._engine.refuse(data, error, origin)
         if isinstance(verdict, Reply):
             self.send(verdict.to, verdict.data)
@@ -391,8 +417,8 @@ class Exchange:
         return connection
 
     async def _resolve_and_send(self, to: Destination, data: bytes) -> None:
-        listener = self._listeners[to.listener]
-        host = await self._names.resolve(to.host, family_of(listener.host))
+        listener, name = self._listeners[to.listener], to.host
+        host = await self._names.resolve(name, family_of(listener.host))
         if host is None or not is_unicast(host):
             self.counters.send_errors["name_not_resolved"] += 1
         elif (host, to.port) in self._own:
@@ -400,7 +426,10 @@ class Exchange:
         elif to.transport is Transport.UDP:
             self.send(to._replace(host=host), data)
         else:
-            self._send_stream(to._replace(host=host), data, name=to.host)
+            to = to._replace(host=host)
+            if self._tap.on:
+                self._copy_sent(data, to)
+            self._send_stream(to, data, name=name)
 
     def _refused(self, host: str, port: int) -> None:
         self._trouble(host, port, "a message to it was refused")

@@ -18,6 +18,9 @@ from rmlb.admin.views import (
 from rmlb.events import EventLog, admin_state_changed
 from rmlb.routing.counters import Counters
 from rmlb.routing.member import AdminState, Health
+from rmlb.trace.copies import CopyRing
+from rmlb.trace.ladder import Parties
+from rmlb.trace.tracing import Tracing
 
 
 class FakeNode:
@@ -37,6 +40,11 @@ class FakeNode:
             state=StateView("memory", connected=True),
         )
         self.log = EventLog(sink=lambda event: None)
+        self.copies = CopyRing()
+        self.parties = Parties(
+            frozenset([("127.0.0.1", 5060)]), {("127.0.0.1", 7001): 1, ("127.0.0.1", 7002): 2}
+        )
+        self.traces = Tracing(self.copies, lambda: self.parties)
         self.broken = False
         self.said: list[tuple[int, AdminState, str]] = []
         self.asked: list[tuple[str, int | None]] = []
@@ -52,6 +60,9 @@ class FakeNode:
 
     def events(self) -> EventLog:
         return self.log
+
+    def tracing(self) -> Tracing:
+        return self.traces
 
     def find_call(self, call_id: str) -> CallView | None:
         return CallView(call_id, 2, "answered", 1.5, 60.0) if call_id == "a b@c" else None

@@ -1,0 +1,136 @@
+"""What it costs to be watched: CPU time of the balancer per message, with and without watchers.
+
+    python benchmarks/watching.py [--rate 120] [--seconds 8] [--rounds 2]
+
+Runs the rig of the integration tests (real balancer, real sipp). The conditions follow each other
+within a round, and only ratios within a run count. Prints a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import socket
+import statistics
+import sys
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "tests" / "integration"))
+
+import rig  # noqa: E402 - found by the line above
+from rig import Balancer, Sipp  # noqa: E402
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+CONDITIONS = {
+    "nobody watches": "",
+    "dashboard open": "",
+    "four dashboards open": "",
+    "messages kept (keep = 20000)": "[trace]\nkeep = 20000\n",
+    "HEP of every message": '[trace]\nhep = "127.0.0.1:{hep}"\n',
+    "HEP of one call in 10": '[trace]\nhep = "127.0.0.1:{hep}"\nsample = 10\n',
+    "rmlb trace of every call": "",
+}
+STREAMS = {
+    "dashboard open": ["/api/v1/stream"],
+    "four dashboards open": ["/api/v1/stream"] * 4,
+    "rmlb trace of every call": ["/api/v1/trace"],
+}
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+@contextlib.contextmanager
+def reading(lb: Balancer, paths: list[str]) -> Iterator[None]:
+    """Streams that are open, and read by a thread each."""
+    answers = [
+        urllib.request.urlopen(f"http://{rig.HOST}:{lb.admin_port}{path}", timeout=60)
+        for path in paths
+    ]
+
+    def read(answer: object) -> None:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            for _ in answer:  # type: ignore[attr-defined]
+                pass
+
+    for answer in answers:
+        threading.Thread(target=read, args=(answer,), daemon=True).start()
+    yield
+
+
+@contextlib.contextmanager
+def collector() -> Iterator[int]:
+    """A HEP collector that reads and forgets; its port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind((rig.HOST, 0))
+
+        def read() -> None:
+            with contextlib.suppress(OSError):
+                while udp.recv(65_535):
+                    pass
+
+        threading.Thread(target=read, daemon=True).start()
+        yield udp.getsockname()[1]
+
+
+def measure(condition: str, engine: str, rate: float, seconds: float) -> float:
+    """Microseconds of CPU per received message."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.ExitStack() as stack,
+        collector() as hep,
+    ):
+        path = Path(folder)
+        members = {n: stack.enter_context(Sipp.member(path, n)) for n in (1, 2)}
+        lb = stack.enter_context(
+            Balancer(
+                path,
+                {n: f"udp:{rig.HOST}:{each.port}" for n, each in members.items()},
+                extra=CONDITIONS[condition].format(hep=hep),
+                env={"RMLB_ENGINE": engine},
+            )
+        )
+        with reading(lb, STREAMS.get(condition, [])):
+            calls = int(rate * seconds)
+            caller = Sipp(path, "uac_full", target=lb.port, rate=rate, calls=calls, hold_ms=100)
+            before = cpu_s(lb.pid)
+            result = caller.run()
+            spent = cpu_s(lb.pid) - before
+            assert (result.successful, result.failed) == (calls, 0), result
+            messages = lb.metrics().total("rmlb_messages_received_total")
+            lost = lb.status()["trace"]["lost"]
+            if lost:
+                print(f"  {condition}: {lost} copies lost")
+            return spent / messages * 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What it costs to be watched.")
+    parser.add_argument("--rate", type=float, default=120)
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--engine", default="python", choices=("python", "compiled"))
+    options = parser.parse_args()
+    found: dict[str, list[float]] = {name: [] for name in CONDITIONS}
+    for _ in range(options.rounds):
+        for condition, costs in found.items():
+            costs.append(measure(condition, options.engine, options.rate, options.seconds))
+    base = statistics.median(found["nobody watches"])
+    print(f"{options.engine} engine, {options.rate:g} calls/s, us per message")
+    for condition, costs in found.items():
+        cost = statistics.median(costs)
+        print(f"{condition:<30} {cost:6.1f}  {cost / base:5.2f} x   {[round(c, 1) for c in costs]}")
+
+
+if __name__ == "__main__":
+    main()
