@@ -98,6 +98,7 @@ class World:
         until_s: float = 60.0,
         quiet_s: float = 20.0,
         loss: float = 0.0,
+        calm: bool = False,
         trace: bool = False,
     ) -> None:
         self.random = random.Random(seed)
@@ -107,7 +108,7 @@ class World:
         self.history: list[tuple[float, Record | None]] = []
         self.witness_up = True
         self.failover_at = -1e9
-        self.loss = loss
+        self.loss, self.calm = loss, calm
         self.cuts: dict[tuple[int, int], int] = {}
         """Directions that carry nothing, by (from, to); 0 is the witness, -1 the callers' LAN."""
         self.nodes: dict[int, Node] = {}
@@ -226,7 +227,7 @@ class World:
 
     def _delay(self) -> float:
         draw = self.random.random()
-        if draw < 0.97:
+        if draw < 0.97 or self.calm:
             return 0.0005 + draw * 0.002
         return self.random.uniform(0, 2 * INTERVAL_S) if draw < 0.997 else self.random.uniform(0, 3)
 
