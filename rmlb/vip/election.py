@@ -664,8 +664,8 @@ class Election:
         if next(self.owners_heard(now), None) is not None:
             return
         if seen and self.record is not None:
-            wait = CLAIM * interval if known is None else self._wait(known)
-            if now - self._record_at >= wait:
+            same = known is not None and self.record[:2] == (known.owner, known.epoch)
+            if same or now - self._record_at >= CLAIM * interval:
                 self._claim(self.record, known, now)
             return
         if known is not None and self._as_vrrp(known, now):
