@@ -556,7 +556,9 @@ class Election:
         if known is None or (beat.epoch, beat.n) > (known.epoch, known.n):
             if known is None or known.owner != beat.sender:
                 self._tell("owner-known", {"owner": beat.sender})
-            self.evidence = Evidence(beat.sender, beat.epoch, beat.n, now)
+            same = known is not None and (known.owner, known.epoch) == (beat.sender, beat.epoch)
+            lone = known is not None and same and known.lone
+            self.evidence = Evidence(beat.sender, beat.epoch, beat.n, now, lone)
             self._claiming = None
             # answered at once: the owner is confirmed within a round trip
             self._count(now)
@@ -630,9 +632,9 @@ class Election:
             self.evidence = Evidence(*record[:3], now, record.lone, record.released)
             if record.owner != self.settings.id and not record.released:
                 self._seen_owner |= known is not None and record.epoch == known.epoch
-        elif (record.owner, record.epoch, record.n) == (known.owner, known.epoch, known.n):
+        elif (record.owner, record.epoch) == (known.owner, known.epoch):
             known.lone = record.lone
-            known.released |= record.released
+            known.released |= record.released and record.n == known.n
 
     def _on_claimed(self, event: Claimed, now: float) -> None:
         self._answered(event.record, event.asked_at)
