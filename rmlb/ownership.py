@@ -110,10 +110,3 @@ class Page:
         self._words.release()
         self._map.close()
         os.close(self.handle)
-
-
-class Always:
-    """No page: whoever runs alone owns."""
-
-    def may_forward(self) -> bool:
-        return True

@@ -35,7 +35,7 @@ def run_balancer(path: Path) -> int:
     if config is None:
         return MISUSED
     engine = choose_engine(os.environ)
-    from rmlb import node
+    from rmlb import keeper
     from rmlb.events import Event, EventName, Severity, log_setup, write_log
 
     log_setup(config.log.level, config.log.format)
@@ -45,7 +45,7 @@ def run_balancer(path: Path) -> int:
     for warning in warnings:
         fields = {"file": str(path), "why": warning}
         write_log(Event(EventName.CONFIG_WARNING, time.time(), Severity.WARNING, fields))
-    return node.run(config)
+    return keeper.run(config)
 
 
 def choose_engine(environ: Mapping[str, str]) -> str:
