@@ -94,7 +94,7 @@ class Keeper:
         self._page = Page()
         self._tether: Tether | None = None
         self._child: asyncio.subprocess.Process | None = None
-        self._started = self._stopping = self._dead = False
+        self._started = self._up = self._stopping = self._dead = False
         self._members = 0
         self._still = False
         self._still_since = 0.0
@@ -199,7 +199,12 @@ class Keeper:
         while True:
             begun = clock()
             status = await self._work()
-            if self._stopping or not self._started:
+            if self._stopping:
+                break
+            if not self._started:
+                if status < 0:
+                    why = f"the worker was ended by signal {-status} before it had started"
+                    self._told("fault", True, {"why": why})
                 break
             lived_s = clock() - begun
             self._told("worker-died", True, {"status": status, "lived_s": round(lived_s, 1)})
@@ -220,7 +225,8 @@ class Keeper:
         """One worker, from start to end; its exit status."""
         ours, theirs = pair()
         self._page.clear_stamps()
-        self._still, self._dead = True, False
+        self._still, self._still_since, self._dead = True, clock(), False
+        self._up = False
         self._tether = Tether(ours, self._on_message, self._on_worker_dead)
         command = [sys.executable, "-m", "rmlb.worker", self._config.path]
         command += [str(theirs.fileno()), str(self._page.handle)]
@@ -303,7 +309,7 @@ class Keeper:
     def _on_message(self, message: Message) -> None:
         what = message["is"]
         if what == "started":
-            self._started = True
+            self._started = self._up = True
             notify("READY=1", f"STATUS=worker {self._child.pid if self._child else 0}")
             self._judge_worker(clock())
         elif what == "health":
@@ -357,9 +363,9 @@ class Keeper:
     def _judge_worker(self, now: float) -> None:
         oldest = min(self._page.stamps) / 1e9
         limit_s = max(2 * self._config.heartbeat.interval_s, STILL_S)
-        still = self._dead or not self._started or now - oldest > limit_s
+        still = self._dead or not self._up or now - oldest > limit_s
         if still is self._still:
-            if still and oldest and not self._dead and now - self._still_since > FROZEN_S:
+            if still and self._up and not self._dead and now - self._still_since > FROZEN_S:
                 self._still_since = now
                 self._kill_worker()
             return
