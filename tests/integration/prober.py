@@ -6,6 +6,7 @@ and at SIGTERM one line of JSON: when answers came, as the kernel stamped them (
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import signal
@@ -68,21 +69,18 @@ def main(own: str, vip: str, *macs: str) -> None:
     answers: list[float] = []
     hosts: dict[str, list[float]] = {mac: [] for mac in macs}
     number, due = 0, time.monotonic()
-    print("probing", flush=True)
+    sys.stdout.write("probing\n")
+    sys.stdout.flush()
     while not stop:
         left = due - time.monotonic()
         if left <= 0:
             number, due = number + 1, max(due + EVERY_S, time.monotonic() - 0.05)
-            try:
+            with contextlib.suppress(OSError):  # no neighbour answers
                 caller.sendto(options(own, vip, CALLER_PORT, number), (vip, SIP))
-            except OSError:
-                pass  # no neighbour answers
             for mac in targets:
                 payload = options(own, vip, HOST_PORT, number)
-                try:
+                with contextlib.suppress(OSError):
                     raw.send(frame(own_mac, mac, own, vip, payload))
-                except OSError:
-                    pass
             continue
         for sock in select.select([caller, raw, quiet], [], [], left)[0]:
             try:
@@ -97,7 +95,8 @@ def main(own: str, vip: str, *macs: str) -> None:
                     answers.append(at)
             elif data[23] == 17 and data[36:38] == struct.pack("!H", HOST_PORT):
                 hosts.setdefault(data[6:12].hex(":"), []).append(at)
-    print(json.dumps({"answers": answers, "hosts": {k: v for k, v in hosts.items() if k in macs}}))
+    known = {mac: at for mac, at in hosts.items() if mac in macs}
+    sys.stdout.write(json.dumps({"answers": answers, "hosts": known}) + "\n")
 
 
 if __name__ == "__main__":

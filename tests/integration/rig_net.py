@@ -217,6 +217,7 @@ class Site:
         self._stack = ExitStack()
         self.balancers: dict[int, NetBalancer] = {}
         self.redis: Process | None = None
+        self.members: dict[int, NetSipp] = {}
 
     def name(self, host: str) -> str:
         return f"{self._prefix}{host}"
