@@ -78,9 +78,9 @@ class Duty:
         """Everything is open: calls can be carried."""
         self._say("started")
 
-    def say_members(self, count: int) -> None:
-        """How many members can take calls, for the score."""
-        self._say("health", members=count)
+    def say_members(self, count: int, local: bool) -> None:
+        """How many members can take calls, for the score; whether the local one is in service."""
+        self._say("health", members=count, local=local)
 
     def say_succession(self, told: Mapping[str, Any]) -> None:
         """The loss log's end and the active member, for the peers."""

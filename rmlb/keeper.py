@@ -41,6 +41,9 @@ from rmlb.vip.rtnetlink import Monitor, Netlink
 STILL_S: Final = 0.025
 """A worker is not taken to stand still before that, however short the interval."""
 
+ALONE_STILL_S: Final = 2.0
+"""The same where nobody else is there to take over."""
+
 FROZEN_S: Final = 5.0
 """A worker that stands still for so long is killed and started again."""
 
@@ -96,6 +99,7 @@ class Keeper:
         self._child: asyncio.subprocess.Process | None = None
         self._started = self._up = self._stopping = self._dead = False
         self._members = 0
+        self._members_alive = self._local_alive = False
         self._still = False
         self._still_since = 0.0
         self._looked_at = clock()
@@ -314,6 +318,8 @@ class Keeper:
             self._judge_worker(clock())
         elif what == "health":
             self._members = int(message["members"])
+            self._members_alive = self._members > 0
+            self._local_alive = bool(message["local"])
             self._give_health()
         elif what == "succession":
             losses = tuple(SharedLoss(n, m, tuple(s), at) for n, m, s, at in message["losses"])
@@ -363,6 +369,8 @@ class Keeper:
     def _judge_worker(self, now: float) -> None:
         oldest = min(self._page.stamps) / 1e9
         limit_s = max(2 * self._config.heartbeat.interval_s, STILL_S)
+        if self._alone:  # nobody could take over: it is for the watchdog alone
+            limit_s = ALONE_STILL_S
         still = self._dead or not self._up or now - oldest > limit_s
         if still is self._still:
             if still and self._up and not self._dead and now - self._still_since > FROZEN_S:
@@ -380,6 +388,13 @@ class Keeper:
                 self._child.kill()
 
     def _give_health(self) -> None:
+        if not self._config.sip.listen:
+            # the VIP follows the local RM: without it this host is worth nothing
+            local = self._config.cluster.mymemberid
+            alive = self._members_alive if local is None else self._local_alive
+            self._holding.give(Health(not self._still and alive, 10))
+            self._say_standing()
+            return
         score = max(0, 10 - self._nics.down) * NIC_WORTH + min(self._members, MOST_MEMBERS)
         score += GATEWAY_WORTH if self._gateway is None or self._gateway.answers else 0
         ready = not self._still and self._holding.provider.elects

@@ -121,7 +121,7 @@ class Node:
         self._owner = duty is None
         self._told_roles: tuple[int, int, int] | None = None
         self._in_service_at: dict[int, float] = {}
-        self._told_members = -1
+        self._told_members = (-1, False)
         self._events = EventLog()
         self._instance = secrets.token_hex(4).encode()
         self._started_at = time.time()
@@ -400,9 +400,11 @@ class Node:
                 self._in_service_at[number] = now
         # Both balancers find out within this; until then neither is the worse one.
         members = sum(now - at < patience_s for at in self._in_service_at.values())
-        if members != self._told_members:
-            self._told_members = members
-            duty.say_members(members)
+        own = self._config.cluster.mymemberid
+        local = own is not None and self._watch.tracker(own).health is not Health.OUT_OF_SERVICE
+        if (members, local) != self._told_members:
+            self._told_members = (members, local)
+            duty.say_members(members, local)
 
     async def _change_roles(self, change: Callable[[], None]) -> None:
         try:

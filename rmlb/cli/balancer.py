@@ -19,7 +19,7 @@ def check_config(path: Path) -> int:
 
     The exit code: 0, or 2 after one line per error on stderr.
     """
-    config = _load(path)
+    config = load_config(path)
     if config is None:
         return MISUSED
     print(configuration.render(config))
@@ -31,7 +31,7 @@ def check_config(path: Path) -> int:
 
 def run_balancer(path: Path) -> int:
     """Run until a signal; the exit code. 2 when the configuration is wrong."""
-    config = _load(path)
+    config = load_config(path)
     if config is None:
         return MISUSED
     engine = choose_engine(os.environ)
@@ -57,7 +57,7 @@ def choose_engine(environ: Mapping[str, str]) -> str:
         raise CliError(str(error), FAILED if known else MISUSED) from None
 
 
-def _load(path: Path) -> Config | None:
+def load_config(path: Path) -> Config | None:
     """The configuration, or None after its errors have been printed."""
     try:
         return configuration.load(path)

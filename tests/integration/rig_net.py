@@ -13,6 +13,7 @@ one interface, eth0, and the same network, 10.99.0.0/24. A process of a namespac
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import ctypes
 import itertools
@@ -195,17 +196,19 @@ class Prober(Process):
         return 1000 * max((b - a for a, b in pairs if b > since), default=float("inf"))
 
     def two_owners_ms(self) -> float:
-        """How long both hosts answered at once."""
+        """How long both hosts answered at once: probes of one that lie between the other's."""
         first, second = (self.by_host.get(n, []) for n in (1, 2))
-        both, at = 0, 0
-        for each in first:
-            while at < len(second) and second[at] < each - 0.0075:
-                at += 1
-            both += at < len(second) and second[at] <= each + 0.0075
-        return both * 5.0
+        return 5.0 * sum(_between(at, second) for at in first)
 
     def last_answer(self, host: int) -> float:
         return max(self.by_host.get(host, [0.0]))
+
+
+def _between(at: float, others: list[float]) -> bool:
+    """Others answered both just before and just after."""
+    place = bisect.bisect(others, at)
+    before = place > 0 and at - others[place - 1] < 0.0075
+    return before and place < len(others) and others[place] - at < 0.0075
 
 
 class Site:
