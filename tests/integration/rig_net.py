@@ -114,6 +114,11 @@ class NetBalancer(Balancer):
     def _request(self, method: str, path: str, body: object = None) -> tuple[int, str]:
         return inside(self.namespace, lambda: super(NetBalancer, self)._request(method, path, body))
 
+    def begin(self) -> Self:
+        """Start it without waiting."""
+        self._spawn()
+        return self
+
     @property
     def owner(self) -> bool:
         return bool(self.status()["vip"]["owner"])
