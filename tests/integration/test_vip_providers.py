@@ -92,8 +92,8 @@ def test_a_script_moves_it(site: Site) -> None:
     site.wait_settled()
     first = site.owner
     wait_until("the script has run", site.balancers[first].has_address)
-    status, _ = site.balancers[first].post("/api/v1/release")
-    assert status == 200
+    status, said = site.balancers[first].post("/api/v1/release")
+    assert status == 200, said
     wait_until("it is there", site.balancers[3 - first].has_address)
     wait_until("and not here", lambda: not site.balancers[first].has_address())
     log = Path(f"{site.directory}/script{first}.sh.log").read_text()
