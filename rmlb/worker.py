@@ -5,8 +5,11 @@ Not for people: `rmlb run` starts it.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import sys
+from typing import Final
 
 from rmlb import config as configuration
 from rmlb import node
@@ -14,6 +17,10 @@ from rmlb.config import ConfigError
 from rmlb.duty import Duty
 from rmlb.events import log_setup
 from rmlb.ownership import Page
+
+
+PRIORITY: Final = -10
+"""Nice value of a worker whose standing still would be noticed; needs CAP_SYS_NICE."""
 
 
 def main(arguments: list[str]) -> int:
@@ -26,6 +33,9 @@ def main(arguments: list[str]) -> int:
             sys.stderr.write(f"{problem}\n")
         return 2
     log_setup(config.log.level, config.log.format)
+    if config.heartbeat.peers:  # a starved worker would cost an owner change
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     duty = Duty(config, Page(int(page)), socket.socket(fileno=int(end)))
     return node.run(config, duty)
 

@@ -804,6 +804,8 @@ class Election:
         worse = self.ready and not event.ready
         better = event.ready and not self.ready
         self.ready, self.score = event.ready, event.score
+        if better:  # the others must know before they need us
+            self._beat(now)
         if self.owner and worse:
             self._consider_yielding(now)
         elif not self.owner and better:
