@@ -18,7 +18,6 @@ from rmlb.duty import Duty
 from rmlb.events import log_setup
 from rmlb.ownership import Page
 
-
 PRIORITY: Final = -10
 """Nice value of a worker whose standing still would be noticed; needs CAP_SYS_NICE."""
 
