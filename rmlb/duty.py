@@ -64,6 +64,10 @@ class Duty:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self._stamper: asyncio.TimerHandle | None = None
+        self.stamp_ms = max(1, int(1000 * self._interval_s))
+        """How often the packet loop is to stamp the page, if it is one of its own."""
+        self.stamps_packets = True
+        """The event loop is the packet loop, too."""
 
     def may_forward(self) -> bool:
         """For the packet path (routing.router.Ownership)."""
@@ -113,7 +117,7 @@ class Duty:
             self._tether.say(what, **fields)
 
     def _stamp(self) -> None:
-        self.page.stamp(packets=True)
+        self.page.stamp(self.stamps_packets)
         self._stamper = asyncio.get_running_loop().call_later(self._interval_s, self._stamp)
 
     def _on_message(self, message: Message) -> None:

@@ -154,6 +154,7 @@ class Node:
         config = self._config
         if self._duty is not None:
             self._roles.is_owner = False
+            self._duty.stamps_packets = self._router.packets is None
             self._duty.start(self, self._events.add)
         states = self._operator.load()
         self._admin_states = {n: AdminState(s) for n, s in states.items() if n in config.rm}
