@@ -1,7 +1,7 @@
 # rmlb: make run | make test are the front door; see README.md
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test check fix clean bundle lock screenshots
-.PHONY: bench bench-full bench-members bench-state
+.PHONY: bench bench-full bench-members bench-state bench-failover
 SHELL := /bin/bash
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
@@ -72,9 +72,14 @@ lock: .venv/.dev ## pin what the bundle holds: .ci/requirements.lock, from pypro
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
 	  pyproject.toml --output-file .ci/requirements.lock
+
 bench-state: .venv/.dev ## what sharing state in Redis costs, and what a takeover loses
 	@.ci/packages test
 	@$(BIN)/python benchmarks/state.py $(ARGS)
+
+bench-failover: .venv/.dev ## how long the virtual IP is silent, beside keepalived: some 40 minutes
+	@.ci/packages test
+	@$(BIN)/python benchmarks/vip.py $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -217,6 +217,30 @@ HEP_PACKETS: Final = Metric(
 )
 READY: Final = Metric("rmlb_ready", Kind.GAUGE, "1 while this balancer can carry calls.")
 VIP_OWNER: Final = Metric("rmlb_vip_owner", Kind.GAUGE, "1 while this balancer holds the VIP.")
+VIP_TAKEOVERS: Final = Metric(
+    "rmlb_vip_takeovers_total", Kind.COUNTER, "Times this balancer became the owner of the VIP."
+)
+VIP_RELEASES: Final = Metric(
+    "rmlb_vip_releases_total", Kind.COUNTER, "Times this balancer let go of the VIP."
+)
+VIP_ADD_DURATION: Final = Metric(
+    "rmlb_vip_add_seconds", Kind.GAUGE, "How long adding the address took, the last time."
+)
+LEASE_DURATION: Final = Metric(
+    "rmlb_lease_seconds", Kind.GAUGE, "The newest answer of the witness: from asking to answer."
+)
+LEASE_FAILURES: Final = Metric(
+    "rmlb_lease_failures_total", Kind.COUNTER, "Requests that the witness did not answer in time."
+)
+WITNESS_SEEN: Final = Metric("rmlb_witness_seen", Kind.GAUGE, "1 while the witness answers.")
+KEEPER_HELD_UP: Final = Metric(
+    "rmlb_keeper_held_up_seconds",
+    Kind.GAUGE,
+    "The longest that the keeper got no processor time since its start.",
+)
+PEER_HEARD: Final = Metric(
+    "rmlb_peer_heard", Kind.GAUGE, "1 while heartbeats of the other balancer come.", ("peer",)
+)
 BUILD_INFO: Final = Metric(
     "rmlb_build_info", Kind.GAUGE, "Always 1; what is running.", ("version", "engine")
 )

@@ -11,7 +11,8 @@ import secrets
 import signal
 import ssl
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 import uvloop
 
@@ -31,6 +32,7 @@ from rmlb.admin.views import (
 )
 from rmlb.alarms.desk import Desk
 from rmlb.config import Config, ConfigError
+from rmlb.duty import Duty, Refused
 from rmlb.events import (
     Event,
     EventLog,
@@ -42,7 +44,7 @@ from rmlb.events import (
 )
 from rmlb.health.activity import ActivityError
 from rmlb.health.tracker import Transition
-from rmlb.roles import Roles
+from rmlb.roles import Roles, Shared
 from rmlb.routing.bindings import Phase
 from rmlb.routing.counters import Counters
 from rmlb.routing.keys import Keyring, affinity_hash
@@ -89,26 +91,28 @@ UNRESOLVED_S = 3.0
 """The same while one of them has no address."""
 
 
-def run(config: Config) -> int:
-    """Run a balancer until SIGTERM or SIGINT. 0 after an orderly end, 1 if it cannot start."""
-    return uvloop.run(_run(config))
+FINISH_S = 0.2
+"""After handing over: so long for what is queued (HA-RULES 4)."""
 
 
-async def _run(config: Config) -> int:
+def run(config: Config, duty: Duty | None = None) -> int:
+    """Run a worker until told to stop, SIGTERM or SIGINT.
+
+    0 after an orderly end, 1 if it cannot start. Without a keeper (`duty`) it owns the VIP.
+    """
+    return uvloop.run(_run(config, duty))
+
+
+async def _run(config: Config, duty: Duty | None) -> int:
     try:
-        node = Node(config)
+        node = Node(config, duty)
     except ValueError as error:
         write_log(Event(EventName.FAULT, time.time(), Severity.ERROR, {"why": str(error)}))
         return 1
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    now = asyncio.Event()
-
-    def ask_to_stop() -> None:
-        (now if stop.is_set() else stop).set()
-
+    stop, now = node.stop, node.stop_now
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ask_to_stop)
+        loop.add_signal_handler(number, node.told_to_stop, True)
     loop.add_signal_handler(signal.SIGHUP, node.reload)
     try:
         await node.start()
@@ -125,8 +129,16 @@ async def _run(config: Config) -> int:
 class Node:
     """One balancer."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, duty: Duty | None = None) -> None:
         self._config = config
+        self._duty = duty
+        self.stop = asyncio.Event()
+        self.stop_now = asyncio.Event()
+        """Without draining."""
+        self._owner = duty is None
+        self._told_roles: tuple[int, int, int] | None = None
+        self._in_service_at: dict[int, float] = {}
+        self._told_members = (-1, False)
         self._events = EventLog()
         self._instance = secrets.token_hex(4).encode()
         self._started_at = time.time()
@@ -144,10 +156,10 @@ class Node:
         self._weights: dict[int, int] = {}
         self._keys = self._make_keys(config)
         self._router = fastpath.make_router(
-            # the compiled tables keep no journal of changes for a store
-            fastpath.choose() if store_place(config) is None else "python",
+            fastpath.choose(),
             make_table(config, self._keys, self._instance, self._snapshot(self._members())),
             make_memory(config),
+            duty,
         )
         self._copies = CopyRing()
         copies = copy_source(self._copies, self._router.packets, make_listeners(config))
@@ -163,6 +175,10 @@ class Node:
     async def start(self) -> None:
         """Open everything. Raises OSError, AdminError or ValueError with one clear line."""
         config = self._config
+        if self._duty is not None:
+            self._roles.is_owner = False
+            self._duty.stamps_packets = self._router.packets is None
+            self._duty.start(self, self._events.add)
         states = self._operator.load()
         self._admin_states = {n: AdminState(s) for n, s in states.items() if n in config.rm}
         self._roles.load(self._admin_states, time.monotonic())
@@ -207,10 +223,21 @@ class Node:
             ha_mode=str(config.cluster.ha_mode),
             members=len(config.rm),
         )
+        if self._duty is not None:
+            self._duty.say_started()
+
+    def told_to_stop(self, drain: bool) -> None:
+        """Once: drain; a second time, or without `drain`: at once."""
+        if self.stop.is_set() or not drain:
+            self.stop_now.set()
+        self.stop.set()
 
     async def drain(self, now: asyncio.Event) -> None:
         """Take no new call, and wait for requests under way: `[drain] limit`, or until `now`."""
         self._stopping = True
+        if now.is_set():  # handed over: what is in the sockets still leaves
+            await asyncio.sleep(FINISH_S)
+            return
         self._publish()
         limit = self._config.drain.limit_s
         waiting = self._router.memory.pending.unanswered
@@ -249,12 +276,17 @@ class Node:
         await self._roles.close()
         self.tell(EventName.STOPPED)
         await self._desk.close()
+        if self._duty is not None:
+            self._duty.close()
 
     def reload(self) -> None:
         """Read the configuration file again. A wrong one changes nothing and is said."""
+        self._keep(self._reload(), "reload")
+
+    async def _reload(self) -> None:
         path = self._config.path
-        try:
-            fresh = configuration.load(path)
+        try:  # in a thread: some 50 ms in which no packet should wait
+            fresh = await asyncio.to_thread(configuration.load, path)
         except ConfigError as error:
             for problem in error.problems:
                 self.tell(EventName.CONFIG_REJECTED, Severity.ERROR, why=str(problem))
@@ -300,12 +332,15 @@ class Node:
             active=self._roles.standing.active or None,
             started_at=self._started_at,
             uptime_s=time.monotonic() - self._started,
-            vip=VipView(config.cluster.virtual_ip, self._owns_vip(), str(config.vip.provider)),
+            vip=VipView(config.cluster.virtual_ip, self._owner, str(config.vip.provider)),
             listeners=tuple(
                 ListenerView(str(each), self._exchange is not None) for each in config.sip.listen
             ),
             members=tuple(self._member_view(number, counted) for number in config.rm),
             state=StateView("memory", True) if self._sharing is None else self._sharing.view(),
+            peers=self._duty.peers if self._duty is not None else (),
+            holding=self._duty.figures if self._duty is not None else {},
+            can_own=self._owner or (self._duty is not None and self._duty.can_own),
             stopping=self._stopping,
             bindings=len(memory.bindings),
             pending_requests=len(memory.pending),
@@ -316,7 +351,7 @@ class Node:
         )
 
     def _owns_vip(self) -> bool:
-        return True
+        return self._owner
 
     def counters(self) -> Counters:
         return self._router.counted()
@@ -373,6 +408,63 @@ class Node:
 
     async def told_active(self, member_id: int) -> None:
         await self._change_roles(lambda: self._roles.told_active(member_id))
+
+    async def take_over(self) -> None:
+        await self._command("takeover", force=False)
+
+    async def release(self, force: bool) -> None:
+        await self._command("release", force=force)
+
+    async def _command(self, what: str, *, force: bool) -> None:
+        if self._duty is None:
+            raise Conflict("no keeper runs: nobody moves the virtual IP")
+        try:
+            await self._duty.command(what, force=force)
+        except Refused as error:
+            raise Conflict(str(error)) from None
+
+    # what the keeper says (duty.Owner)
+
+    def standing_changed(self) -> None:
+        duty = self._duty
+        assert duty is not None
+        if duty.owner is not self._owner:
+            self._owner = self._roles.is_owner = duty.owner
+            if not duty.owner and self._exchange is not None:
+                self._exchange.reset_connections()
+            if self._exchange is not None:
+                self._publish()
+        self._tell_readiness()
+
+    def succession_heard(self, told: Mapping[str, Any]) -> None:
+        losses = [(n, m, tuple(s), at) for n, m, s, at in told["losses"]]
+        shared = Shared(told["number"], losses, told["active"], told["elected"])
+        self._roles.adopt(shared, told["owner"], time.monotonic())
+        self._publish()
+
+    def _tell_keeper(self) -> None:
+        """The loss log, and how many members are worth something, when they have changed."""
+        duty = self._duty
+        if duty is None:
+            return
+        shared = self._roles.shared()
+        news = (shared.number, shared.active, shared.elected)
+        if news != self._told_roles:
+            self._told_roles = news
+            duty.say_succession(shared._asdict())
+        now = time.monotonic()
+        health = self._config.health
+        patience_s = 3 * (health.interval_s + health.timeout_s)
+        for number in self._config.rm:
+            if self._watch.tracker(number).health is Health.IN_SERVICE:
+                self._in_service_at[number] = now
+        # Both balancers find out within this; until then neither is the worse one.
+        members = sum(now - at < patience_s for at in self._in_service_at.values())
+        own = self._config.cluster.mymemberid
+        local = own is not None and self._watch.tracker(own).health is not Health.OUT_OF_SERVICE
+        if (members, local) != self._told_members:
+            self._told_members = (members, local)
+            duty.say_members(members, local)
 
     async def _change_roles(self, change: Callable[[], None]) -> None:
         try:
@@ -504,6 +596,7 @@ class Node:
                 self._exchange.flush()
             for report in self._router.take_reports():
                 self._watch.on_report(report)
+            self._tell_keeper()
 
     async def _keep_time(self) -> None:
         loop = asyncio.get_running_loop()

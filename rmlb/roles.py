@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Set
+from typing import NamedTuple
 
 from rmlb.config import Config, HaMode
 from rmlb.events import Event, EventName, Severity, Value
@@ -20,6 +21,16 @@ from rmlb.script import FailoverScript, ScriptEnd
 from rmlb.snapshot import NOBODY, Standing
 from rmlb.state.agreement import ONE_LOSS_S, Active, Losses
 from rmlb.state.succession import KeptLoss, Succession, SuccessionFile
+
+
+class Shared(NamedTuple):
+    """What balancers tell each other of the pool."""
+
+    number: int
+    losses: list[tuple[int, int, tuple[int, ...], float]]
+    """Number, member, survivors, seconds since 1970; oldest first."""
+    active: int = 0
+    elected: int = 0
 
 
 class Roles:
@@ -52,6 +63,8 @@ class Roles:
         self._members: Mapping[int, Member] = {}
         self._activity: Activity | None = None
         self._script = self._make_script(None)
+        self.is_owner = True
+        """Only the owner records losses and chooses who is active; a standby follows."""
 
     # start and stop
 
@@ -115,8 +128,11 @@ class Roles:
         """
         self._members = members
         if self._activity is not None:
-            self._follow(self._activity.on_members(members, unheard, now))
+            change = self._activity.on_members(members, unheard, now, follow=not self.is_owner)
+            self._follow(change)
         self._look_at_drains(now)
+        if not self.is_owner:
+            return
         survivors = self._survivors()
         for member in members.values():
             if member.lost:
@@ -133,7 +149,7 @@ class Roles:
     def look(self, now: float) -> bool:
         """What is due by time; some twenty times a second. True: publish a new snapshot."""
         before = self.standing
-        if self._activity is not None:
+        if self._activity is not None and self.is_owner:
             self._follow(self._activity.on_time(now))
         self._look_at_drains(now)
         for member, since in list(self._adopted.items()):
@@ -202,6 +218,38 @@ class Roles:
         """The operator said something of a member."""
         if self._activity is not None and state is not AdminState.ENABLED:
             self._activity.on_taken_away(member)
+            self._keep()
+
+    # what travels between balancers
+
+    def shared(self) -> Shared:
+        """The loss log and who is active, in wall clock time."""
+        offset = time.time() - time.monotonic()
+        activity = self._activity
+        return Shared(
+            number=self._losses.number,
+            losses=[(x.number, x.member, x.survivors, x.at + offset) for x in self._losses.losses],
+            active=(activity.active or 0) if activity is not None else 0,
+            elected=(activity.elected or 0) if activity is not None else 0,
+        )
+
+    def adopt(self, told: Shared, owner: bool, now: float) -> None:
+        """What a peer knows more of; the owner's word on who is active. Publish afterwards."""
+        if told.number > self._losses.number:
+            newer = _ages(
+                tuple(KeptLoss(*each) for each in told.losses if each[0] > self._losses.number),
+                self._config.affinity.ttl_s,
+                now,
+            )
+            self._losses = LossLog((*self._losses.losses, *newer), told.number)
+            self._lost |= {
+                loss.member
+                for loss in newer
+                if (member := self._members.get(loss.member)) is not None and member.lost
+            }
+            self._keep()
+        if owner and self._activity is not None and told.active:
+            self._activity.adopt(told.active, told.elected or None)
             self._keep()
 
     def _standby(self) -> Activity:

@@ -79,6 +79,10 @@ class FailoverScript:
             self._kill()
             await self._task
 
+    async def run(self, action: str, member: int) -> None:
+        """Run it once with this action, beside what `follow` does; `on_end` is told."""
+        await self._run(action, member)
+
     async def _catch_up(self) -> None:
         while self._wanted is not None and self._wanted != self._enabled:
             former, self._enabled = self._enabled, self._wanted

@@ -73,6 +73,12 @@ class Node(Protocol):
     async def told_active(self, member_id: int) -> None:
         """The Resource Managers' own election chose this member. Raises Conflict."""
 
+    async def take_over(self) -> None:
+        """Own the virtual IP. Raises Conflict."""
+
+    async def release(self, force: bool) -> None:
+        """Hand the virtual IP over; `force`: also to nobody. Raises Conflict."""
+
 
 class Conflict(Exception):  # noqa: N818  # HTTP's word for it
     """It cannot be done as things are; the text is one line for an operator."""
@@ -155,6 +161,8 @@ class _Api:
                 web.put("/api/v1/members/{id}", self._put_member),
                 web.post("/api/v1/members/{id}/active", self._post_active),
                 web.post("/api/v1/switchover", self._post_switchover),
+                web.post("/api/v1/takeover", self._post_takeover),
+                web.post("/api/v1/release", self._post_release),
                 web.get("/api/v1/calls", self._calls),
                 web.get("/api/v1/events", self._events, allow_head=False),
             ]
@@ -241,6 +249,14 @@ class _Api:
         member = _wanted_member(await request.read())
         await self._node.switchover(None if member is None else self._member_id(member))
         return _json(views.activity_json(self._node.view()))
+
+    async def _post_takeover(self, request: web.Request) -> web.Response:
+        await self._node.take_over()
+        return _json(views.vip_json(self._node.view()))
+
+    async def _post_release(self, request: web.Request) -> web.Response:
+        await self._node.release(_forced(await request.read()))
+        return _json(views.vip_json(self._node.view()))
 
     def _member_id(self, text: str) -> int:
         known = [member.id for member in self._node.view().members]
@@ -388,6 +404,20 @@ def _wanted_member(body: bytes) -> str | None:
     if not isinstance(member, int) or isinstance(member, bool):
         raise _error(web.HTTPBadRequest, '"member" must be the ID of a member')
     return str(member)
+
+
+def _forced(body: bytes) -> bool:
+    """The `force` of `{"force": true}`; false without a body."""
+    if not body.strip():
+        return False
+    try:
+        content = orjson.loads(body)
+    except ValueError:
+        raise _error(web.HTTPBadRequest, 'not JSON; expected {"force": true}') from None
+    force: Any = content.get("force", False) if isinstance(content, dict) else None
+    if not isinstance(force, bool):
+        raise _error(web.HTTPBadRequest, '"force" must be true or false')
+    return force
 
 
 def _number(text: str) -> int:

@@ -171,6 +171,15 @@ def _node_families(view: NodeView) -> Iterator[Family]:
     )
     yield _family(metrics.READY, _single(readiness(view).ready))
     yield _family(metrics.VIP_OWNER, _single(view.vip.owner))
+    holding = view.holding
+    yield _family(metrics.VIP_TAKEOVERS, _single(holding.get("takeovers", 0)))
+    yield _family(metrics.VIP_RELEASES, _single(holding.get("releases", 0)))
+    yield _family(metrics.VIP_ADD_DURATION, _single(holding.get("add_s", 0)))
+    yield _family(metrics.LEASE_DURATION, _single(holding.get("lease_s", 0)))
+    yield _family(metrics.LEASE_FAILURES, _single(holding.get("lease_failures", 0)))
+    yield _family(metrics.WITNESS_SEEN, _single(holding.get("witness", 0)))
+    yield _family(metrics.KEEPER_HELD_UP, _single(holding.get("held_up_s", 0)))
+    yield _family(metrics.PEER_HEARD, [((peer.address,), peer.alive) for peer in view.peers])
     yield _family(metrics.BUILD_INFO, [((view.version, view.engine), 1)])
 
 

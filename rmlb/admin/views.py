@@ -186,6 +186,8 @@ class NodeView:
     active: int | None = None
     """The active member; None in active-active mode, and while none is chosen."""
     peers: tuple[PeerView, ...] = ()
+    holding: Mapping[str, float] = field(default_factory=dict)
+    """What the keeper has counted and measured; empty without one."""
     can_own: bool = True
     """It holds the virtual IP, or could take it over."""
     stopping: bool = False
@@ -240,18 +242,10 @@ def status_json(view: NodeView, counters: Counters) -> Json:
         "reason": reason,
         "started_at": view.started_at,
         "uptime_s": round(view.uptime_s, 3),
-        "vip": {
-            "address": view.vip.address,
-            "owner": view.vip.owner,
-            "provider": view.vip.provider,
-        },
+        **vip_json(view),
         "listeners": [{"address": each.address, "open": each.open} for each in view.listeners],
         "members": [member_json(member) for member in view.members],
         "state": state_json(view.state),
-        "peers": [
-            {"id": peer.id, "address": peer.address, "alive": peer.alive, "owner": peer.owner}
-            for peer in view.peers
-        ],
         "bindings": view.bindings,
         "pending_requests": view.pending_requests,
         "connections": dict(view.connections),
@@ -288,6 +282,18 @@ def state_json(state: StateView) -> Json:
             "failures_total": store.failures,
         }
     return found
+
+
+def vip_json(view: NodeView) -> Json:
+    """Who holds the virtual IP: of the status, and the answer to a takeover or release."""
+    vip = view.vip
+    return {
+        "vip": {"address": vip.address, "owner": vip.owner, "provider": vip.provider},
+        "peers": [
+            {"id": peer.id, "address": peer.address, "alive": peer.alive, "owner": peer.owner}
+            for peer in view.peers
+        ],
+    }
 
 
 def members_json(view: NodeView) -> Json:

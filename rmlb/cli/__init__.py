@@ -244,6 +244,32 @@ def active(
     tell_active(_client(api, token, ca_file), member, as_json)
 
 
+@app.command(epilog="Example: rmlb takeover")
+def takeover(
+    api: Api = DEFAULT_API, token: Token = "", ca_file: CaFile = "", as_json: AsJson = False
+) -> None:
+    """Make this balancer the owner of the virtual IP."""
+    from rmlb.cli.asking import take_over
+
+    take_over(_client(api, token, ca_file), as_json)
+
+
+@app.command(epilog="Example: rmlb release --force")
+def release(
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where no other balancer is ready.")
+    ] = False,
+    api: Api = DEFAULT_API,
+    token: Token = "",
+    ca_file: CaFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Hand the virtual IP over to the other balancer."""
+    from rmlb.cli.asking import release_vip
+
+    release_vip(_client(api, token, ca_file), force, as_json)
+
+
 @app.command(epilog="Example: rmlb calls --call-id 3c26700c1e93@10.99.0.20")
 def calls(
     call_id: Annotated[
@@ -358,6 +384,57 @@ def simulate(context: typer.Context) -> None:
     except ImportError as error:
         raise CliError(f"simulate needs the extra sim: pip install 'rmlb[sim]' ({error})") from None
     simulating(args=context.args, prog_name="rmlb simulate")
+
+
+vip = typer.Typer(
+    help="Move the virtual IP by hand, with no balancer running.", no_args_is_help=True
+)
+app.add_typer(vip, name="vip")
+
+
+@vip.command("init", epilog="Example: rmlb vip init /etc/rmlb/rmlb.toml")
+def vip_init(config: ConfigFile) -> None:
+    """Remove the virtual IP from this host (what INIT_IPTakeOver.bat did)."""
+    from rmlb.cli.vip import disable
+
+    raise typer.Exit(disable(config))
+
+
+@vip.command("enable", epilog="Example: rmlb vip enable /etc/rmlb/rmlb.toml --force")
+def vip_enable(
+    config: ConfigFile,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where another balancer owns it.")
+    ] = False,
+) -> None:
+    """Put the virtual IP on this host and announce it (what IPTakeOver.bat enable X did)."""
+    from rmlb.cli.vip import enable
+
+    raise typer.Exit(enable(config, force))
+
+
+@vip.command("disable", epilog="Example: rmlb vip disable /etc/rmlb/rmlb.toml")
+def vip_disable(config: ConfigFile) -> None:
+    """Remove the virtual IP from this host (what IPTakeOver.bat disable X did)."""
+    from rmlb.cli.vip import disable
+
+    raise typer.Exit(disable(config))
+
+
+@vip.command("check", epilog="Example: rmlb vip check /etc/rmlb/rmlb.toml")
+def vip_check(config: ConfigFile) -> None:
+    """Exit 0 if the virtual IP is on this host, else 1 (what Check_Ip.vbs did)."""
+    from rmlb.cli.vip import check
+
+    raise typer.Exit(check(config))
+
+
+@vip.command("ping", epilog="Example: rmlb vip ping /etc/rmlb/rmlb.toml")
+def vip_ping(config: ConfigFile) -> None:
+    """Exit 0 if the virtual IP answers an ICMP echo, else 1 (what Ping.vbs did)."""
+    from rmlb.cli.vip import ping
+
+    raise typer.Exit(ping(config))
 
 
 @app.command(epilog="Example: rmlb version --json")

@@ -94,6 +94,25 @@ def tell_active(client: ApiClient, member: int, as_json: bool) -> None:
     _show_activity(client.post(f"/api/v1/members/{member}/active"), as_json)
 
 
+def take_over(client: ApiClient, as_json: bool) -> None:
+    """`rmlb takeover`."""
+    _show_owner(client.post("/api/v1/takeover"), as_json)
+
+
+def release_vip(client: ApiClient, force: bool, as_json: bool) -> None:
+    """`rmlb release`."""
+    body = {"force": True} if force else None
+    _show_owner(client.post("/api/v1/release", body), as_json)
+
+
+def _show_owner(answer: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(answer)
+        return
+    vip = answer["vip"]
+    print_line(f"{clean(vip['address'])}: ", "owner" if vip["owner"] else "standby")
+
+
 def _show_activity(answer: dict[str, Any], as_json: bool) -> None:
     if as_json:
         _print_json(answer)

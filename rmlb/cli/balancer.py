@@ -23,7 +23,7 @@ def check_config(path: Path, as_json: bool = False) -> int:
     """
     if as_json:
         return _check_as_json(path)
-    config = _load(path)
+    config = load_config(path)
     if config is None:
         return MISUSED
     print(configuration.render(config))
@@ -56,11 +56,11 @@ def _check_as_json(path: Path) -> int:
 
 def run_balancer(path: Path) -> int:
     """Run until a signal; the exit code. 2 when the configuration is wrong."""
-    config = _load(path)
+    config = load_config(path)
     if config is None:
         return MISUSED
     engine = choose_engine(os.environ)
-    from rmlb import node
+    from rmlb import keeper
     from rmlb.events import Event, EventName, Severity, log_setup, write_log
 
     log_setup(config.log.level, config.log.format)
@@ -70,7 +70,7 @@ def run_balancer(path: Path) -> int:
     for warning in warnings:
         fields = {"file": str(path), "why": warning}
         write_log(Event(EventName.CONFIG_WARNING, time.time(), Severity.WARNING, fields))
-    return node.run(config)
+    return keeper.run(config)
 
 
 def _warnings(config: Config) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ def choose_engine(environ: Mapping[str, str]) -> str:
         raise CliError(str(error), FAILED if known else MISUSED) from None
 
 
-def _load(path: Path) -> Config | None:
+def load_config(path: Path) -> Config | None:
     """The configuration, or None after its errors have been printed."""
     try:
         return configuration.load(path)

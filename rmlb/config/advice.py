@@ -8,7 +8,7 @@ from typing import NamedTuple
 from rmlb.config.checks import is_loopback
 from rmlb.config.kinds import show_duration
 from rmlb.config.schema import TABLES, Config
-from rmlb.config.service import VipConfig, VipProvider
+from rmlb.config.service import VipProvider
 from rmlb.config.stores import store_hosts
 
 
@@ -22,18 +22,7 @@ class NotYet(NamedTuple):
     """False for values that ask for nothing."""
 
 
-def _moves_vip(config: Config) -> bool:
-    """`[vip]` asks for more than what it says about members."""
-    about_members = {"preempt": False, "script_timeout_s": VipConfig().script_timeout_s}
-    return config.vip.model_copy(update=about_members) != VipConfig()
-
-
-NOT_YET: tuple[NotYet, ...] = (
-    NotYet("gvp", "network interfaces are not watched"),
-    NotYet("vip", "the virtual IP is neither added, watched nor moved", _moves_vip),
-    NotYet("heartbeat", "the balancers do not know of each other"),
-    NotYet("security.source-rate", "sources have no limit"),
-)
+NOT_YET: tuple[NotYet, ...] = (NotYet("security.source-rate", "sources have no limit"),)
 """One line per thing that later versions bring: the version that brings it deletes the line.
 Said only when the file gives the key a value other than its default."""
 
@@ -145,8 +134,6 @@ def _changed(config: Config) -> Iterator[str]:
 def expected_takeover(config: Config) -> str:
     """How long the VIP is silent after each kind of fault, in words (HA-RULES 1, 2, 4)."""
     provider, interval_s = config.vip.provider, config.heartbeat.interval_s
-    if any(row.key in ("vip", "heartbeat") for row in NOT_YET):
-        return "none: this version does not move the virtual IP"
     if provider is VipProvider.EXTERNAL:
         return (
             "that of whatever moves the virtual IP (keepalived with adverts every 100 ms: "

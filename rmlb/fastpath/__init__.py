@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 
 from rmlb.routing.affinity import Memory
-from rmlb.routing.router import Router
+from rmlb.routing.router import Ownership, Router
 from rmlb.routing.table import RoutingTable
 
 VARIABLE = "RMLB_ENGINE"
@@ -51,10 +51,12 @@ def choose(environ: Mapping[str, str] = os.environ) -> str:
     return wanted or ("compiled" if is_built() else "python")
 
 
-def make_router(engine: str, table: RoutingTable, memory: Memory) -> Router:
+def make_router(
+    engine: str, table: RoutingTable, memory: Memory, ownership: Ownership | None = None
+) -> Router:
     """A router of that engine; `memory` is empty, and says how large the tables are to be."""
     if engine == "python":
-        return Router(table, memory)
+        return Router(table, memory, ownership)
     from rmlb.fastpath.engine import CompiledRouter
 
-    return CompiledRouter(table, memory)
+    return CompiledRouter(table, memory, ownership)

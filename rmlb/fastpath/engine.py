@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from copy import deepcopy
+from typing import Protocol, runtime_checkable
 
 from rmlb.fastpath.core import Core
 from rmlb.fastpath.framing import cut
 from rmlb.fastpath.packets import PacketLoop
+from rmlb.ownership import Page
 from rmlb.routing.affinity import Memory
 from rmlb.routing.counters import Counters
-from rmlb.routing.router import Router
+from rmlb.routing.router import Ownership, Router
 from rmlb.routing.table import RoutingTable
 from rmlb.routing.verdict import Decision, Origin, Verdict
 from rmlb.sip.framing import StreamFramer
@@ -31,19 +33,31 @@ class CompiledFramer(StreamFramer):
         return messages + super().feed(rest) if rest else messages
 
 
+@runtime_checkable
+class HasPage(Ownership, Protocol):
+    """An ownership that the packet thread can look up by itself."""
+
+    page: Page
+    stamp_ms: int
+
+
 class CompiledRouter(Router):
     """As Router; `memory` says how large the tables are to be."""
 
     name = "compiled"
     framer = CompiledFramer
 
-    def __init__(self, table: RoutingTable, memory: Memory) -> None:
+    def __init__(
+        self, table: RoutingTable, memory: Memory, ownership: Ownership | None = None
+    ) -> None:
         limits = (memory.bindings.limits, memory.pending.limits, memory.loads.limits)
         self.core = core = Core(*limits)
-        super().__init__(table, Memory(core.bindings, core.pending, core.loads))
+        super().__init__(table, Memory(core.bindings, core.pending, core.loads), ownership)
         core.publish(table)
         self.packets = self._packets = PacketLoop(core)
         self._bindings = core.bindings
+        if isinstance(ownership, HasPage):
+            self._packets.heed(ownership.page.memory, ownership.stamp_ms)
 
     def held(self) -> AbstractContextManager[object]:
         return self.core
@@ -74,6 +88,8 @@ class CompiledRouter(Router):
             self._bindings.on_change()
 
     def receive(self, data: bytes, origin: Origin, now: float) -> Verdict:
+        if not self.ownership.may_forward():
+            return self.receive_odd(data, origin, now)
         plain = self.core.decide(data, origin, now)
         return plain if plain is not None else self.receive_odd(data, origin, now)
 

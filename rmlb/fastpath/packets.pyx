@@ -40,6 +40,7 @@ cdef extern from "<time.h>" nogil:
     int nanosleep(const timespec*, timespec*)
     int CLOCK_MONOTONIC
     int CLOCK_REALTIME
+    int CLOCK_BOOTTIME
 
 cdef extern from "<unistd.h>" nogil:
     long read(int, void*, size_t)
@@ -116,6 +117,8 @@ cdef extern from "<netinet/in.h>" nogil:
     uint32_t htonl(uint32_t)
     uint32_t ntohl(uint32_t)
 
+cdef int64_t FOREVER = 0x7FFFFFFFFFFFFFFF
+
 cdef enum:
     BATCH = 64
     ROUNDS = 16  # batches of one socket in a row, then the others have their turn
@@ -190,12 +193,36 @@ cdef struct Loop:
     int64_t copied_at  # wall clock of the batch, microseconds since 1970
     uint64_t refused
     uint64_t errors[ERRORS]
+    int64_t* page  # of rmlb.ownership; NULL: always the owner
+    int stamp_ms  # how often the thread shows that it turns; -1: never
+    bint owner  # of this batch: nothing may be forwarded otherwise
 
 
 cdef inline double _now() noexcept nogil:
     cdef timespec at
     clock_gettime(CLOCK_MONOTONIC, &at)
     return <double> at.tv_sec + at.tv_nsec * 1e-9
+
+
+cdef inline bint _may_forward(Loop* d) noexcept nogil:
+    """Read once a batch: word 0 is the deadline in nanoseconds since boot (rmlb.ownership)."""
+    cdef timespec at
+    cdef int64_t until
+    if d.page == NULL:
+        return True
+    until = (<volatile int64_t*> d.page)[0]
+    if until == FOREVER:
+        return True
+    clock_gettime(CLOCK_BOOTTIME, &at)
+    return at.tv_sec * 1000000000 + at.tv_nsec < until
+
+
+cdef inline void _stamp(Loop* d) noexcept nogil:
+    """Word 1: the packet loop turns."""
+    cdef timespec at
+    if d.page != NULL:
+        clock_gettime(CLOCK_BOOTTIME, &at)
+        (<volatile int64_t*> d.page)[1] = at.tv_sec * 1000000000 + at.tv_nsec
 
 
 cdef void _queue(Loop* d, Record* record, const uint8_t* payload) noexcept nogil:
@@ -302,7 +329,7 @@ cdef void _handle(
     cdef Record record
     cdef uint32_t host
     cdef int sure = 0, fd
-    if source.sin6_family == AF_INET and 0 <= by.listener < MOST_SOCKETS:
+    if d.owner and source.sin6_family == AF_INET and 0 <= by.listener < MOST_SOCKETS:
         host = ntohl(ipv4.sin_addr.s_addr)
         if host != origin.host or not origin.text.size:
             origin.host = host
@@ -367,6 +394,7 @@ cdef int _read(Loop* d, Socket* by) noexcept nogil:
         now = _now()
         if d.copying:
             d.copied_at = _wall_clock()
+        d.owner = _may_forward(d)  # if not, Python drops what it is left, counted
         pthread_mutex_lock(d.mutex)
         queued = d.queue_used
         changed = d.core.bindings.changed_count
@@ -457,7 +485,8 @@ cdef void* _run(void* arg) noexcept nogil:
     setpriority(PRIO_PROCESS, 0, NICE)  # this thread alone; not permitted is no fault
     prctl(PR_SET_TIMERSLACK, 1000)
     while True:
-        got = epoll_wait(d.epoll, events, MOST_SOCKETS + 1, -1)
+        _stamp(d)
+        got = epoll_wait(d.epoll, events, MOST_SOCKETS + 1, d.stamp_ms)
         for i in range(got):
             if events[i].data.u32 == <uint32_t> STOP:
                 return NULL
@@ -480,6 +509,7 @@ cdef class PacketLoop:
     cdef Core _core
     cdef pthread_t _thread
     cdef bint _runs
+    cdef object _page
     cdef uint8_t* _taking
     cdef uint32_t _taken
     cdef uint32_t _taking_size
@@ -493,6 +523,7 @@ cdef class PacketLoop:
         if self.d == NULL or self._taking == NULL:
             raise MemoryError
         self.d.epoll = self.d.wake = self.d.notify = -1
+        self.d.stamp_ms = -1
         self.d.core = &core.data
         self.d.mutex = &core.mutex
         self.d.buffers = <uint8_t*> malloc(BATCH * STRIDE)
@@ -519,6 +550,13 @@ cdef class PacketLoop:
         if self.d.epoll < 0 or self.d.wake < 0 or self.d.notify < 0:
             raise OSError(errno, os.strerror(errno))
         self._watch(self.d.wake, <uint32_t> STOP)
+
+    def heed(self, page, int stamp_ms):
+        """Before `start`: forward only as long as the page of rmlb.ownership says, and stamp it."""
+        cdef int64_t[::1] words = memoryview(page).cast("q")
+        self._page = words
+        self.d.page = &words[0]
+        self.d.stamp_ms = stamp_ms
 
     def __dealloc__(self):
         self.stop()

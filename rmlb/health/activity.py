@@ -64,9 +64,17 @@ class Activity:
         self._settle_by: float | None = None
 
     def on_members(
-        self, members: Mapping[int, Member], unheard: Set[int], now: float
+        self,
+        members: Mapping[int, Member],
+        unheard: Set[int],
+        now: float,
+        *,
+        follow: bool = False,
     ) -> Change | None:
-        """The members as they are now; `unheard` have had no outcome of a probe yet."""
+        """The members as they are now; `unheard` have had no outcome of a probe yet.
+
+        `follow`: another balancer decides (`adopt`).
+        """
         self._members = members
         self.retiring = frozenset(m for m in self.retiring if m in members and not members[m].lost)
         if self._ordered is not None and not self._can_serve(self._ordered):
@@ -76,7 +84,15 @@ class Activity:
         )
         if self._settle_by is None:
             self._settle_by = now + SETTLE_S
-        return None if self._is_settling(now) else self._decide()
+        return None if follow or self._is_settling(now) else self._decide()
+
+    def adopt(self, active: int, elected: int | None) -> None:
+        """What the balancer that decides has decided."""
+        former = self._members.get(self.active) if self.active not in (None, active) else None
+        if former is not None and not former.lost:
+            self.retiring |= {former.id}
+        self.active, self.elected = active, elected
+        self.retiring -= {active}
 
     def on_time(self, now: float) -> Change | None:
         """To be called some times a second: the first choice waits no longer than it may."""

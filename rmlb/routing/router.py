@@ -35,6 +35,19 @@ from rmlb.sip.framing import StreamFramer
 from rmlb.sip.message import SipError, scan
 
 
+class Ownership(Protocol):
+    """Whether this balancer may forward at this moment (HA-RULES 1)."""
+
+    def may_forward(self) -> bool: ...
+
+
+class Always:
+    """Nobody else could: a balancer of its own."""
+
+    def may_forward(self) -> bool:
+        return True
+
+
 class Packets(Protocol):
     """A thread that reads UDP sockets and leaves to Python what is not plain."""
 
@@ -76,9 +89,13 @@ class Router:
     packets: Packets | None = None
     """The compiled engine's thread that reads the UDP sockets."""
 
-    def __init__(self, table: RoutingTable, memory: Memory) -> None:
+    def __init__(
+        self, table: RoutingTable, memory: Memory, ownership: Ownership | None = None
+    ) -> None:
+        """`ownership` None: it always may forward."""
         self.table = table
         self.memory = memory
+        self.ownership = ownership or Always()
         self.counters = Counters()
 
     def held(self) -> AbstractContextManager[object]:
@@ -119,10 +136,12 @@ class Router:
         self.memory.loads.forgive_silence(member_id)
 
     def take_outbox(self) -> list[Own]:
-        """Own messages that wait to leave; each is given once."""
+        """Own messages that wait to leave; each is given once. Not the owner's: none leaves."""
         own = self.memory.outbox
         if own:
             self.memory.outbox = []
+            if not self.ownership.may_forward():
+                return []
             for message in own:
                 self.counters.own[message.what] += 1
         return own
@@ -163,6 +182,10 @@ class Router:
     def refuse(self, data: bytes, error: SipError, origin: Origin) -> Verdict:
         """Decide on octets that could not even be framed as a message."""
         self.counters.received[origin.transport] += 1
+        if not self.ownership.may_forward():
+            dropped = Drop(Kind.OTHER, Reason.NOT_OWNER)
+            self._count(dropped)
+            return dropped
         try:
             error.partial = scan(data, max_headers=self.table.max_headers)
         except SipError as found:
@@ -178,6 +201,8 @@ class Router:
             self.memory.loads.gave_up(member, requests)
 
     def _route(self, data: bytes, origin: Origin, now: float, *, may_hold: bool) -> Verdict:
+        if not self.ownership.may_forward():
+            return Drop(Kind.OTHER, Reason.NOT_OWNER)
         if self.table.is_own_endpoint(origin.host, origin.port):
             return Drop(Kind.OTHER, Reason.TO_OURSELVES)
         if not origin.port or not is_unicast(origin.host):

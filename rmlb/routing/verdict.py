@@ -69,6 +69,7 @@ class Reason(StrEnum):
     BACKLOG = "backlog"
     TO_OURSELVES = "to_ourselves"
     FORBIDDEN_DESTINATION = "forbidden_destination"
+    NOT_OWNER = "not_owner"
 
     @property
     def rule(self) -> str:
@@ -110,6 +111,7 @@ _RULES = {
     Reason.BACKLOG: "DESIGN 5: more that is not plain than the engine can see to",
     Reason.TO_OURSELVES: "SIP-RULES 1 F: nothing is sent to ourselves",
     Reason.FORBIDDEN_DESTINATION: "RFC 4475 3.3.10: no multicast, broadcast or port 0",
+    Reason.NOT_OWNER: "HA-RULES 1: this balancer may not forward now, another one may",
 }
 
 

@@ -177,6 +177,12 @@ class Exchange:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def reset_connections(self) -> None:
+        """Break every connection: the address they had is another host's now."""
+        for connection in list(self._connections.values()):
+            connection.idle = True  # nobody's fault
+            connection.abort()
+
     async def renew_tls(self, server: ssl.SSLContext | None, client: ssl.SSLContext | None) -> None:
         """Handshakes use these from now on; connections that are up stay as they are."""
         self._settings = replace(self._settings, server_tls=server, client_tls=client)

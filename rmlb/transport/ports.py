@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import resource
 import socket
@@ -94,6 +95,7 @@ def listening_socket(listener: Listener, kind: socket.SocketKind) -> socket.sock
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        _let_finish(sock)
         if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if kind == socket.SOCK_STREAM:
@@ -106,4 +108,15 @@ def listening_socket(listener: Listener, kind: socket.SocketKind) -> socket.sock
     return sock
 
 
+def _let_finish(sock: socket.socket) -> None:
+    """Answers still leave when the address has gone (HA-RULES 4); needs CAP_NET_ADMIN."""
+    with contextlib.suppress(OSError):
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_TRANSPARENT, 1)
+
+
+_IP_TRANSPARENT = 19  # <linux/in.h>
+_IPV6_TRANSPARENT = 75  # <linux/in6.h>
 _IP_FREEBIND = 15  # <linux/in.h>; the socket module of Python 3.11 has no name for it

@@ -89,6 +89,14 @@ class FakeNode:
         self.asked.append(("active", member_id))
         self._activate(member_id)
 
+    async def take_over(self) -> None:
+        self.shown = replace(self.shown, vip=replace(self.shown.vip, owner=True))
+
+    async def release(self, force: bool) -> None:
+        if not force:
+            raise Conflict("no other balancer is ready to take over")
+        self.shown = replace(self.shown, vip=replace(self.shown.vip, owner=False))
+
     def _activate(self, member_id: int) -> None:
         if self.shown.active is None:
             raise Conflict("ha-mode is active-active: every member in service is active")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -219,6 +220,24 @@ class Balancer(Process):
         }
         assert received > 0, "nothing was received at all"
         assert received == sum(ends.values()), f"received {received} but {ends}\n{metrics.text}"
+
+    # its two processes
+
+    def children(self) -> list[int]:
+        """The worker, by process id."""
+        text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [int(pid) for pid in text.split()]
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """To keeper and worker."""
+        for pid in (self.pid, *self.children()):
+            os.kill(pid, number)
+
+    def freeze(self) -> None:
+        self.signal_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.signal_all(signal.SIGCONT)
 
     # how it ends
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from config_samples import FILE, HOME, PAIR, WORKING, config
+from config_samples import FILE, HOME, WORKING, config
 
 from rmlb.config import NOT_YET, advice, expected_takeover, parse, warnings
 from rmlb.config.schema import TABLES
@@ -114,21 +114,6 @@ def test_reactions_are_asked_for_by_being_there(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    ("tables", "said"),
-    [
-        ({"vip": NETLINK}, True),
-        ({"vip": 'provider = "external"\npreempt = true'}, True),
-        ({"vip": 'preempt = true\nscript-timeout = "3s"'}, False),
-        ({"cluster": 'ha-mode = "active-standby"', "vip": "preempt = true"}, False),
-    ],
-)
-def test_what_the_vip_table_says_of_members_is_in_effect(
-    tables: dict[str, str], said: bool
-) -> None:
-    assert any(text.startswith("vip: not in effect") for text in warnings(config(**tables))) is said
-
-
-@pytest.mark.parametrize(
     "tables",
     [
         {"cluster": 'ha-mode = "active-standby"\nfailoverscript = "/opt/rm/bin/NLB.sh"'},
@@ -160,11 +145,4 @@ def test_what_is_in_effect_is_not_said_to_be_none(tables: dict[str, str]) -> Non
 def test_expected_takeover(
     tables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(advice, "NOT_YET", ())
     assert said in expected_takeover(config(**{"security": SECRET, **tables}))
-
-
-def test_a_version_that_moves_nothing_promises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(advice, "NOT_YET", (advice.NotYet("vip", "not moved"),))
-    found = expected_takeover(parse(PAIR, FILE, environ=HOME))
-    assert found == "none: this version does not move the virtual IP"

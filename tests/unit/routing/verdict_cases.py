@@ -543,6 +543,20 @@ def failure_after_our_own() -> Packet:
     return Packet(bench, answer(sent.data, 486), RM[1])
 
 
+class _Standby:
+    """Another balancer owns the VIP."""
+
+    def may_forward(self) -> bool:
+        return False
+
+
+@case(Kind.OTHER, Reason.NOT_OWNER)
+def call_at_a_standby() -> Packet:
+    bench = Bench()
+    bench.router.ownership = _Standby()
+    return Packet(bench, request())
+
+
 # --- transports ---------------------------------------------------------------------------------
 
 

@@ -1,0 +1,207 @@
+"""Two balancers, a witness and a moving VIP, on hosts of their own, with calls flowing.
+
+One short case a fault. Silence: the longest gap between answers to a SIP OPTIONS every 5 ms. The
+limits here are for a busy machine; what it takes on a quiet one is in benchmarks/results/vip.md.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from rig_net import NetBalancer, NetSipp, Site
+from rig_process import wait_until
+from rig_sipp import assert_all_succeeded
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with Site(tmp_path_factory.mktemp("site")) as site:
+        site.members = site.start_members()
+        site.start_redis()
+        site.start_balancers()
+        yield site
+        for member in site.members.values():
+            assert member.snapshot().counters["misrouted"] == 0
+
+
+@contextmanager
+def calls(site: Site, count: int = 90) -> Iterator[None]:
+    """Calls flow meanwhile, over UDP; none of them fails."""
+    caller = NetSipp.at(
+        site, "caller", "uac_full", target="10.99.0.100:5060", rate=30, calls=count,
+        name=f"caller-{time.monotonic_ns()}", hold_ms=300,
+    )  # fmt: skip
+    with caller:
+        yield
+        assert_all_succeeded(caller, caller.finish(), count)
+
+
+@contextmanager
+def moves(site: Site, within_ms: float, settle: bool = True) -> Iterator[NetBalancer]:
+    """The VIP moves from the present owner to the other one; hands out the owner."""
+    site.wait_settled()
+    before = site.owner
+    with calls(site), site.prober() as probe:
+        time.sleep(0.4)
+        at = time.time()
+        yield site.balancers[before]
+        other = site.balancers[3 - before]
+        wait_until("the other one owns", lambda: other.owner)
+        time.sleep(0.4)
+    assert probe.silence_ms(at) < within_ms
+    assert probe.two_owners_ms() <= 10, "but for what was in the sockets of the former owner"
+
+
+@contextmanager
+def stays(site: Site) -> Iterator[NetBalancer]:
+    """The VIP stays where it is, and is answered for all the time."""
+    site.wait_settled()
+    owner = site.balancers[site.owner]
+    epoch = told_changes(owner)
+    with calls(site), site.prober() as probe:
+        time.sleep(0.3)
+        yield owner
+        time.sleep(0.3)
+    assert owner.owner
+    assert told_changes(owner) == epoch
+    assert probe.two_owners_ms() == 0
+    assert probe.silence_ms() < 250
+
+
+def told_changes(balancer: NetBalancer) -> int:
+    return len(balancer.told("owner-changed"))
+
+
+def test_release(site: Site) -> None:
+    with moves(site, 150) as owner:
+        status, said = owner.post("/api/v1/release")
+        assert status == 200
+        assert said["vip"]["owner"] is False
+
+
+def test_takeover(site: Site) -> None:
+    with moves(site, 150) as owner:
+        other = site.balancers[2 if owner is site.balancers[1] else 1]
+        status, said = other.post("/api/v1/takeover")
+        assert (status, said["vip"]["owner"]) == (200, True)
+
+
+def test_worker_killed(site: Site) -> None:
+    with moves(site, 250) as owner:
+        os.kill(owner.worker, signal.SIGKILL)
+    wait_until("there is a new worker", lambda: len(owner.children()) == 1)
+
+
+def test_worker_frozen(site: Site) -> None:
+    with moves(site, 900) as owner:
+        frozen = owner.worker
+        os.kill(frozen, signal.SIGSTOP)
+    os.kill(frozen, signal.SIGCONT)
+
+
+def test_keeper_frozen(site: Site) -> None:
+    with moves(site, 900) as owner:
+        os.kill(owner.pid, signal.SIGSTOP)
+    os.kill(owner.pid, signal.SIGCONT)
+
+
+def test_keeper_killed(site: Site) -> None:
+    with moves(site, 250) as owner:
+        worker = owner.worker
+        owner.kill()
+        owner._spawn()
+    assert not Path(f"/proc/{worker}").exists(), "the worker has ended, too"
+    assert not owner.has_address()
+
+
+def test_all_frozen(site: Site) -> None:
+    """No address 3 s after the freeze; resumed, it forwards nothing and follows the new owner."""
+    with moves(site, 1200) as owner:
+        owner.freeze()
+        frozen_at = time.time()
+    time.sleep(max(0.0, frozen_at + 3.0 - time.time()))
+    assert not owner.has_address()
+    owner.resume()
+    site.wait_settled()
+    assert not owner.owner
+
+
+def test_sigterm(site: Site) -> None:
+    with moves(site, 150) as owner:
+        owner.send_signal(signal.SIGTERM)
+        assert owner.wait(10.0) == 0
+        assert not owner.has_address()
+        owner._spawn()
+
+
+def test_switch_port_down(site: Site) -> None:
+    with moves(site, 1200) as owner:
+        site.port(f"b{owner_number(site, owner)}", "down")
+    site.port(f"b{owner_number(site, owner)}", "up")
+    site.wait_settled()
+
+
+def test_partition_with_witness(site: Site) -> None:
+    with stays(site) as owner:
+        number = owner_number(site, owner)
+        other = "b1" if number == 2 else "b2"
+        with site.cut(f"b{number}", other):
+            time.sleep(2.0)
+
+
+def test_cut_off_from_peer_and_witness(site: Site) -> None:
+    """Reached by callers all the time: it lets go by itself before the other one takes over."""
+    with moves(site, 1200) as owner, ExitStack() as stack:
+        number = owner_number(site, owner)
+        other = "b1" if number == 2 else "b2"
+        stack.enter_context(site.cut(f"b{number}", other, "redis"))
+        wait_until("the other one owns", lambda: site.balancers[3 - number].owner)
+        time.sleep(1.0)
+    site.wait_settled()
+
+
+def test_witness_restarted_empty(site: Site) -> None:
+    with stays(site):
+        assert site.redis is not None
+        site.redis.kill()
+        site.start_redis()
+        time.sleep(1.0)
+
+
+def test_witness_killed(site: Site) -> None:
+    with stays(site) as owner:
+        assert site.redis is not None
+        site.redis.kill()
+        time.sleep(1.5)
+    assert owner.told("witness-lost")
+    site.start_redis()
+    wait_until("the witness is back", lambda: bool(owner.metrics().total("rmlb_witness_seen")))
+
+
+def test_witness_killed_while_the_peer_is_in_maintenance(site: Site) -> None:
+    site.wait_settled()
+    owner = site.owner
+    standby = site.balancers[3 - owner]
+    standby.stop()
+    changes = told_changes(site.balancers[owner])
+    assert site.redis is not None
+    site.redis.kill()
+    with calls(site, 30), site.prober() as probe:
+        time.sleep(1.5)
+    assert probe.silence_ms() < 250
+    assert told_changes(site.balancers[owner]) == changes
+    status, said = site.balancers[owner].post("/api/v1/release")
+    assert (status, said) == (409, {"error": "no other balancer is ready to take over"})
+    standby._spawn()
+    site.start_redis()
+    site.wait_settled()
+
+
+def owner_number(site: Site, balancer: NetBalancer) -> int:
+    return next(n for n, each in site.balancers.items() if each is balancer)
