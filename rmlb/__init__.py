@@ -5,7 +5,9 @@ How a message travels:
     SIP Server, MCP ...
         |  a datagram, or octets of a stream
     transport/   a socket of the virtual IP; one clock reading per batch
-        |  one whole message
+        |
+    fastpath/    what is plain is decided, rewritten and sent here, in a thread without Python
+        |  the rest, one whole message at a time, on the same tables
     sip/         scanned once into offsets
         |
     routing/     router: requests (incoming, affinity, delivery) or responses
@@ -18,6 +20,9 @@ How a message travels:
 
 A request inside a dialog of which nothing is known here waits in transport/held.py until sharing.py
 has asked the store that balancers share (state/); what becomes of bindings is written there behind.
+
+Two processes: keeper.py owns the virtual IP (vip/: election, lease, addresses) and starts the
+worker, which is all of the above and forwards as long as ownership.py's page says so (duty.py).
 
 What keeps the routing table right: watch.py (health/: probes, refusals, silence), roles.py (who is
 active, who drains, who was lost), the operator (admin/, cli/). snapshot.py makes the table of it

@@ -30,7 +30,6 @@ def test_every_reason_is_exercised() -> None:
     """A reason that nothing can produce is none; one without a test may mean nothing."""
     not_by_packets = {
         Reason.BACKLOG,  # the packet thread's: tests/integration/test_packet_loop.py
-        Reason.NOT_OWNER,  # the keeper's word: test_ownership_check.py
     }
     exercised = {case.expected for case in CASES if isinstance(case.expected, Reason)}
     assert exercised | not_by_packets == set(Reason)
