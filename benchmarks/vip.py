@@ -52,7 +52,7 @@ request_route {{
 """
 
 KEEPALIVED = """global_defs {{
-    vrrp_garp_master_delay 1
+    vrrp_version 3
 }}
 vrrp_instance vip {{
     state BACKUP
@@ -129,6 +129,7 @@ class Keepalived:
         self.site = site
         self._seconds = float(interval.removesuffix("ms")) / 1000
         self._movers: dict[int, Process] = {}
+        self._servers: dict[int, Process] = {}
         for number in (1, 2):
             namespace = site.name(f"b{number}")
             sysctl = ["ip", "netns", "exec", namespace, "sysctl", "-qw"]
@@ -137,13 +138,13 @@ class Keepalived:
             path.write_text(KAMAILIO.format(vip=VIP))
             run = site.directory / f"kamailio{number}"
             run.mkdir()
-            site.run(
+            self._servers[number] = site.run(
                 f"b{number}", f"kamailio{number}", "kamailio", "-DD", "-E", "-f", str(path),
                 "-m", "32", "-M", "4", "-w", str(run), "-Y", str(run), "-P", str(run / "pid"),
             )  # fmt: skip
             wait_until("Kamailio listens", lambda ns=namespace: listens(ns, 5060, "u"))  # type: ignore[misc]
             self._start(number)
-        self.restore(1)
+        wait_until("one owns", lambda: self._owners() == 1, 20.0)
 
     def _start(self, number: int) -> None:
         path = self.site.directory / f"keepalived{number}.conf"
@@ -152,7 +153,8 @@ class Keepalived:
             own=ADDRESSES[f"b{number}"], other=ADDRESSES[f"b{3 - number}"],
         )  # fmt: skip
         path.write_text(text)
-        files = [f"--{k}={self.site.directory}/{k}{number}" for k in ("pid", "vrrp_pid")]
+        stamp = time.monotonic_ns()  # a killed one leaves its pid files behind
+        files = [f"--{k}={self.site.directory}/{k}{stamp}" for k in ("pid", "vrrp_pid")]
         self._movers[number] = self.site.run(
             f"b{number}", f"keepalived{number}-{time.monotonic_ns()}", "keepalived",
             "--dont-fork", "--vrrp", f"--use-file={path}", *files,
@@ -167,23 +169,28 @@ class Keepalived:
         return next(number for number in (1, 2) if self._has(number))
 
     def pids(self, number: int, what: str) -> list[int]:
-        main = self._movers[number].pid
-        text = Path(f"/proc/{main}/task/{main}/children").read_text()
-        return [main, *map(int, text.split())]
+        mains = [self._movers[number].pid]
+        if what == "all":
+            mains.append(self._servers[number].pid)
+        found = list(mains)
+        for main in mains:
+            text = Path(f"/proc/{main}/task/{main}/children").read_text()
+            found += map(int, text.split())
+        return found
 
     def release(self, number: int) -> None:
         self._movers[number].send_signal(signal.SIGTERM)
 
     def restore(self, number: int) -> None:
-        mover = self._movers[number]
-        if mover.running and self._owners() == 1:
-            time.sleep(0.5)
-            return
-        mover.kill()
-        command = ["ip", "-n", self.site.name(f"b{number}"), "address", "del", f"{VIP}/32"]
-        subprocess.run([*command, "dev", "eth0"], check=False, capture_output=True)
-        wait_until("the other one owns", lambda: self._owners() == 1, 20.0)
-        self._start(number)
+        """Both anew: what a fault leaves behind must not count for the next one."""
+        for each in (1, 2):
+            mover = self._movers[each]
+            for pid in reversed(self.pids(each, "keeper") if mover.running else []):
+                os.kill(pid, signal.SIGKILL)
+            mover.kill()
+            command = ["ip", "-n", self.site.name(f"b{each}"), "address", "del", f"{VIP}/32"]
+            subprocess.run([*command, "dev", "eth0"], check=False, capture_output=True)
+            self._start(each)
         time.sleep(max(1.0, 10 * self._seconds))
         wait_until("one owns", lambda: self._owners() == 1, 20.0)
 
@@ -210,9 +217,8 @@ def _signal(what: str, number: signal.Signals) -> Callable[[System, int], None]:
 
 
 def _thaw(system: System, host: int) -> None:
-    for what in ("keeper", "worker"):
-        for pid in system.pids(host, what):
-            os.kill(pid, signal.SIGCONT)
+    for pid in system.pids(host, "all"):
+        os.kill(pid, signal.SIGCONT)
 
 
 CASES: dict[str, Case] = {

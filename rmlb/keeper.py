@@ -88,6 +88,12 @@ def _be_prompt() -> None:
     gc.freeze()
 
 
+def _be_patient() -> None:
+    """What is left to do is nothing that others should wait for."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 class Keeper:
     """One balancer's parent process."""
 
@@ -293,6 +299,7 @@ class Keeper:
         notify("READY=1")
 
     async def _close(self) -> None:
+        _be_patient()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -489,9 +496,9 @@ class Keeper:
             if along.digest != self._holding.along.digest:
                 self._told("configuration-differs", True, {"peer": sender})
         own = self._holding.along
-        newer = along.loss_number > own.loss_number
-        chosen = owner and (along.active, along.elected) != (own.active, own.elected)
-        if newer or chosen:
+        theirs = (along.loss_number, along.active, along.elected)
+        # An owner that was cut off may have recorded losses that are none: they end here.
+        if owner and theirs != (own.loss_number, own.active, own.elected):
             self._say(
                 "succession",
                 number=along.loss_number,

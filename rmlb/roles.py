@@ -234,21 +234,26 @@ class Roles:
         )
 
     def adopt(self, told: Shared, owner: bool, now: float) -> None:
-        """What a peer knows more of; the owner's word on who is active. Publish afterwards."""
-        if told.number > self._losses.number:
-            newer = _ages(
-                tuple(KeptLoss(*each) for each in told.losses if each[0] > self._losses.number),
-                self._config.affinity.ttl_s,
-                now,
+        """The owner's word on losses and on who is active counts; publish afterwards.
+
+        Losses of our own that it does not know were recorded when we were cut off.
+        """
+        if not owner or self.is_owner:
+            return
+        if told.number != self._losses.number:
+            first = told.losses[0][0] if told.losses else told.number + 1
+            before = tuple(loss for loss in self._losses.losses if loss.number < first)
+            theirs = _ages(
+                tuple(KeptLoss(*each) for each in told.losses), self._config.affinity.ttl_s, now
             )
-            self._losses = LossLog((*self._losses.losses, *newer), told.number)
-            self._lost |= {
+            self._losses = LossLog((*before, *theirs), told.number)
+            self._lost = {
                 loss.member
-                for loss in newer
+                for loss in self._losses.losses
                 if (member := self._members.get(loss.member)) is not None and member.lost
             }
             self._keep()
-        if owner and self._activity is not None and told.active:
+        if self._activity is not None and told.active:
             self._activity.adopt(told.active, told.elected or None)
             self._keep()
 

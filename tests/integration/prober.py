@@ -96,7 +96,7 @@ def main(own: str, vip: str, *macs: str) -> None:
             elif data[23] == 17 and data[36:38] == struct.pack("!H", HOST_PORT):
                 hosts.setdefault(data[6:12].hex(":"), []).append(at)
     known = {mac: at for mac, at in hosts.items() if mac in macs}
-    sys.stdout.write(json.dumps({"answers": answers, "hosts": known}) + "\n")
+    sys.stdout.write(json.dumps({"end": time.time(), "answers": answers, "hosts": known}) + "\n")
 
 
 if __name__ == "__main__":

@@ -179,6 +179,7 @@ class Prober(Process):
              ADDRESSES["caller"], VIP, *self._macs],
         )  # fmt: skip
         self.answers: list[float] = []
+        self.ended_at = 0.0
         self.by_host: dict[int, list[float]] = {}
 
     def start(self) -> Self:
@@ -193,11 +194,12 @@ class Prober(Process):
         if why[0] is None:
             found = json.loads(self.stdout.splitlines()[-1])
             self.answers = sorted(found["answers"])
+            self.ended_at = float(found["end"])
             self.by_host = {self._macs[mac]: sorted(at) for mac, at in found["hosts"].items()}
 
     def silence_ms(self, since: float = 0.0) -> float:
         """The longest gap between answers that ends after `since` (seconds since 1970)."""
-        pairs = itertools.pairwise(self.answers)
+        pairs = itertools.pairwise([*self.answers, self.ended_at])
         return 1000 * max((b - a for a, b in pairs if b > since), default=float("inf"))
 
     def two_owners_ms(self) -> float:

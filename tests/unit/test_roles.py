@@ -9,7 +9,7 @@ from typing import Any
 
 from rmlb.config import parse
 from rmlb.events import Event
-from rmlb.roles import Roles
+from rmlb.roles import Roles, Shared
 from rmlb.routing.member import AdminState, Health, Member
 from rmlb.snapshot import NOBODY
 from rmlb.state.agreement import ONE_LOSS_S, Active, Losses
@@ -311,3 +311,22 @@ async def test_the_newest_decision_counts(tmp_path: Path) -> None:
     again = Bench(tmp_path).load()
     assert (again.roles.active.turn, again.roles.active.active) == (7, 3)
     await again.roles.close()
+
+
+async def test_a_standby_follows_the_owners_loss_log(tmp_path: Path) -> None:
+    """It records nothing, and what it recorded while it was cut off ends with the owner's word."""
+    bench = Bench(tmp_path).load()
+    bench.set(IN, IN, IN)
+    bench.set(OUT, IN, IN)
+    kept = list(bench.losses)
+    bench.set(OUT, OUT, IN)  # an owner whose cable is being cut
+    bench.roles.is_owner = False
+    bench.set(OUT, OUT, OUT)
+    assert len(bench.losses) == len(kept) + 1, "a standby records nothing"
+    told = Shared(1, [(1, 1, (3,), 4e9)], active=3)
+    bench.roles.adopt(told, False, 100.0)
+    assert len(bench.losses) == len(kept) + 1, "only the owner's word counts"
+    bench.roles.adopt(told, True, 100.0)
+    assert bench.losses == kept
+    assert bench.roles.standing.active == 3
+    await bench.roles.close()
