@@ -127,6 +127,7 @@ cdef enum:
     LEAST_ROOM = 72 * 1024
     QUEUE = 1024 * 1024  # some 1,000 messages: 0.2 s of the Python router's work
     ERRORS = 256
+    INNOCENT_TRIES = 16  # as rmlb.transport.udp: another error may have come meanwhile
     MOST_SOCKETS = 16
     COPIES = 8 * 1024 * 1024  # of messages, while somebody asks: a poll of 20 a second takes 1.5 MiB
     NICE = -10
@@ -296,7 +297,7 @@ cdef void _copy_plain(
 
 cdef void _flush(Loop* d) noexcept nogil:
     """Send what the batch has made. An error stops sendmmsg at its first message: HA-RULES 6."""
-    cdef int i = 0, run, done, tried = -1
+    cdef int i = 0, run, done, tries = 0
     while i < d.sent_count:
         run = 1
         while i + run < d.sent_count and d.sent_by[i + run] == d.sent_by[i]:
@@ -304,17 +305,19 @@ cdef void _flush(Loop* d) noexcept nogil:
         done = sendmmsg(d.sent_by[i], &d.sent[i], run, MSG_DONTWAIT)
         if done > 0:
             i += done
+            tries = 0
             continue
         if errno == EINTR:
             continue
-        if tried != i and (
+        if tries < INNOCENT_TRIES and (
             errno == ECONNREFUSED or errno == EHOSTUNREACH or errno == ENETUNREACH
         ):
-            tried = i  # an earlier datagram to somebody else was refused; this one is innocent
+            tries += 1  # an earlier datagram to somebody else was refused; this one is innocent
             continue
         if 0 <= errno < ERRORS:
             d.errors[errno] += 1
         i += 1
+        tries = 0
     d.sent_count = 0
     d.arena_used = 0
 

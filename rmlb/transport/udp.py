@@ -2,7 +2,7 @@
 
 ICMP errors are asked for (IP_RECVERR), because they tell of a dead member within a round trip.
 They come back through the error queue with the address that was refused; the kernel also fails
-the next send on the socket, to whomever that goes, so such a send is made once more.
+the next send on the socket, to whomever that goes, so such a send is made again.
 
 Reading is the event loop's under the Python engine (UdpReader), the packet thread's otherwise.
 """
@@ -34,6 +34,10 @@ _ERRORS_AT_ONCE: Final = 256
 _INNOCENT: Final = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH)
 """Errors that an earlier datagram to somebody else may have left on the socket."""
 
+_TRIES: Final = 16
+"""Each error of that kind costs one try; another one may have come meanwhile, when somebody dead
+is sent to from another thread or answers late: two in a row are usual, sixteen are not."""
+
 Receive = Callable[[bytes, Origin, float], None]
 Refused = Callable[[str, int], None]
 
@@ -56,25 +60,20 @@ class UdpSocket:
 
     def send(self, data: bytes, host: str, port: int) -> None:
         """Send one datagram; a refusal by the kernel is counted by its errno name."""
-        try:
-            self._sock.sendto(data, (host, port))
-        except OSError as error:
-            if error.errno in _INNOCENT:
-                self._send_once_more(data, host, port)
-            else:
-                self._count(error)
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                self._sock.sendto(data, (host, port))
+                return
+            except OSError as error:
+                if error.errno not in _INNOCENT or not tries_left:
+                    self._count(error)
+                    return
 
     def fileno(self) -> int:
         return self._sock.fileno()
 
     def close(self) -> None:
         self._sock.close()
-
-    def _send_once_more(self, data: bytes, host: str, port: int) -> None:
-        try:
-            self._sock.sendto(data, (host, port))
-        except OSError as error:
-            self._count(error)
 
     def _count(self, error: OSError) -> None:
         cause = errno.errorcode.get(error.errno or 0, "unknown").lower()
