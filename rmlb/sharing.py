@@ -110,7 +110,7 @@ class GuardedBindings:
 class Waiting(Protocol):
     """Messages that wait for an answer (transport.held.Held)."""
 
-    overflowed: int
+    not_held: int
     timed_out: int
 
     def answered(self, key: int) -> None: ...
@@ -208,7 +208,7 @@ class Sharing:
                     "found": stats.found,
                     "missing": stats.asked - stats.found,
                     "timeout": timed_out,
-                    "not_held": waiting.overflowed if waiting is not None else 0,
+                    "not_held": waiting.not_held if waiting is not None else 0,
                 },
                 failures=stats.failures,
                 durations=stats.durations,

@@ -1,6 +1,7 @@
 """A Redis client for a place: one server, behind Sentinel, or a Cluster; TLS or not.
 
-The client does not try anything twice: whoever uses it decides when it is worth another try.
+A connection that was closed is opened once more; nothing else is tried twice, because whoever uses
+the client decides when it is worth another try.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError
 
 ANSWER_S: Final = 1.0
 """A command, or a connection, not answered for so long is given up: a store in the same network
@@ -44,7 +46,8 @@ def make_client(place: Place) -> Client:
     tls: dict[str, Any] = {}
     if place.tls:
         tls = {"ssl": True, "ssl_ca_certs": place.ca or None, "ssl_check_hostname": True}
-    options = {**waits, **tls, "retry": Retry(NoBackoff(), 0)}
+    retry = Retry(NoBackoff(), 1, supported_errors=(ConnectionError,))
+    options = {**waits, **tls, "retry": retry}
     options |= {"username": place.user, "password": place.password}
     if place.kind == "cluster":
         nodes = [ClusterNode(host, port) for host, port in place.hosts]

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import Connection
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
 from rmlb.state import records
@@ -58,7 +59,10 @@ class Store:
         async with self._answering(), self._writing:
             client = self._connect()
             if isinstance(client, Redis):
-                await self._write_directly(client, args)
+                try:
+                    await self._write_directly(client, args)
+                except RedisConnectionError:  # it was closed meanwhile
+                    await self._write_directly(client, args)
             else:
                 await self._run(records.WRITE_BINDINGS, args[:2], args[2:])
 

@@ -31,8 +31,8 @@ class Held:
         self._waiting: dict[int, list[Message]] = {}
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._count = 0
-        self.overflowed = 0
-        """Messages that were not held because too many were."""
+        self.not_held = 0
+        """Messages that went on at once: too many waited, or asking was of no use."""
         self.timed_out = 0
         """Keys whose answer took too long."""
 
@@ -41,13 +41,11 @@ class Held:
 
         False if it cannot be: too many wait, or `ask` says that asking is of no use now.
         """
-        if self._count >= MAX_HELD:
-            self.overflowed += 1
-            return False
         waiting = self._waiting.get(key)
+        if self._count >= MAX_HELD or (waiting is None and not ask(key)):
+            self.not_held += 1
+            return False
         if waiting is None:
-            if not ask(key):
-                return False
             waiting = self._waiting[key] = []
             loop = asyncio.get_running_loop()
             self._timers[key] = loop.call_later(HOLD_S, self._wait_on, key)

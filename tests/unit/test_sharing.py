@@ -31,7 +31,7 @@ def _table() -> RoutingTable:
 
 
 class Waiting:
-    overflowed = 2
+    not_held = 2
     timed_out = 1
 
     def __init__(self) -> None:

@@ -44,6 +44,7 @@ async def test_those_of_one_key_leave_together_in_order() -> None:
 async def test_nobody_to_ask() -> None:
     desk = Desk(open=False)
     assert not desk.hold(1, b"INFO")
+    assert desk.held.not_held == 1
     desk.held.answered(1)
     assert desk.released == []
 
@@ -52,7 +53,7 @@ async def test_too_many() -> None:
     desk = Desk()
     assert all(desk.hold(number % 10, b"%d" % number) for number in range(module.MAX_HELD))
     assert not desk.hold(3, b"one more")
-    assert desk.held.overflowed == 1
+    assert desk.held.not_held == 1
     desk.held.answered(3)
     assert desk.hold(3, b"there is room again")
     desk.held.close()
