@@ -1,6 +1,6 @@
 # rmlb: make run | make test are the front door; see README.md
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check fix clean bench bench-full bench-members
+.PHONY: help setup run demo test check fix clean bench bench-full bench-members differential
 SHELL := /bin/bash
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
@@ -59,6 +59,12 @@ bench-full: .venv/.bench ## the same in nine rounds, with curves: some 45 minute
 bench-members: .venv/.dev ## what failing members cost, measured: some 12 minutes
 	@.ci/packages test
 	@$(BIN)/python benchmarks/failover.py $(ARGS)
+
+MESSAGES ?= 1000000
+SEED ?= 1
+
+differential: .venv/.dev ## the same messages through both engines: MESSAGES=1000000 SEED=1
+	@$(BIN)/python tests/unit/fastpath/differential.py $(MESSAGES) $(SEED)
 
 clean:
 	rm -rf .venv build dist *.egg-info
