@@ -23,7 +23,7 @@ from rmlb.routing.table import RoutingTable
 from rmlb.routing.verdict import Origin, Verdict
 
 
-class Difference(AssertionError):
+class Difference(AssertionError):  # noqa: N818  as in "there is a difference"
     """The engines are not alike."""
 
 

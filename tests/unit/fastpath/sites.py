@@ -49,7 +49,7 @@ def make_site(rng: Random) -> Site:
     ))  # fmt: skip
     settings: dict[str, Any] = (
         {}
-        if rng.random() < 0.4
+        if rng.random() < 0.6
         else {
             "hotstandby": rng.random() < 0.8,
             "record_route": rng.random() < 0.8,

@@ -47,6 +47,7 @@ class Call:
     cseq: int = 1
     callee_cseq: int = 1
     member: int = 0
+    established: bool = False
     beyond: list[bytes] = field(default_factory=list)
     """Record-Route of the member, where it made one."""
 
@@ -78,7 +79,7 @@ class Traffic:
         self.calls: deque[Call] = deque(maxlen=40)
         self.back: deque[tuple[bytes, int]] = deque(maxlen=20)
         """Responses that a member got to pass back, and its number."""
-        self.spoilt = rng.choice((0.0, 0.01, 0.03, 0.3))
+        self.spoilt = rng.choice((0.0, 0.0, 0.01, 0.03, 0.3))
         self.trouble = rng.choice((0.0, 0.005, 0.02, 0.1))
 
     def run(self, messages: int) -> None:
@@ -135,9 +136,11 @@ class Traffic:
         elif call is not None and 101 <= verdict.status < 300:
             lines, _ = taken_apart(verdict.data)
             call.callee_tag = tag_of(value_of(lines, b"to")) or call.callee_tag
-            call.recorded = values_of(lines, b"record-route") or call.recorded
-            if verdict.status >= 200:
-                self.calls.append(call)
+            if not call.established:
+                call.recorded = values_of(lines, b"record-route") or call.recorded
+                if verdict.status >= 200:
+                    call.established = True
+                    self.calls.append(call)
 
     # callers
 
@@ -208,6 +211,8 @@ class Traffic:
         fitting = [x for x in self.both.table.listeners if x.is_ipv6 is (":" in host)]
         listener = rng.choice(fitting or list(self.both.table.listeners))
         port = rng.choice((5060, 5062, rng.randrange(1024, 65536)))
+        if self.both.table.is_own_endpoint(host, port) and rng.random() < 0.9:
+            port = 5064
         channel = rng.randrange(1, 2**40) if listener.transport.is_stream else listener.index
         return Origin(listener.transport, listener.index, channel, host, port)
 
@@ -249,7 +254,7 @@ class Traffic:
         number = call.member if call.member in self.both.table.members else 0
         recorded = list(call.recorded)
         swapped = Call(call.call_id, call.origin, call.to_line + b";tag=" + call.callee_tag,
-                       call.from_line, cseq=call.callee_cseq)  # fmt: skip
+                       call.from_line, cseq=call.callee_cseq, established=True)  # fmt: skip
         by_member = number and rng.random() < 0.7
         if not by_member and rng.random() < 0.7:
             recorded = [*call.beyond, *recorded]
@@ -537,7 +542,7 @@ class Traffic:
             )
         if rng.random() < 0.03:
             lines.append((b"Proxy-Require", b"foo"))
-        if rng.random() < 0.1:
+        if rng.random() < 0.05 and not to_tag and not tagged:
             lines.append((b"Record-Route", b"<sip:proxy.example.org;lr>"))
         if body:
             lines.append((b"Content-Type", b"application/sdp"))
