@@ -1,7 +1,7 @@
 # rmlb: make run | make test are the front door; see README.md
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test check fix clean bundle lock screenshots
-.PHONY: bench bench-full bench-members bench-state bench-failover
+.PHONY: bench bench-full bench-members bench-state bench-failover differential
 SHELL := /bin/bash
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
@@ -80,6 +80,12 @@ bench-state: .venv/.dev ## what sharing state in Redis costs, and what a takeove
 bench-failover: .venv/.dev ## how long the virtual IP is silent, beside keepalived: some 40 minutes
 	@.ci/packages test
 	@$(BIN)/python benchmarks/vip.py $(ARGS)
+
+MESSAGES ?= 1000000
+SEED ?= 1
+
+differential: .venv/.dev ## the same messages through both engines: MESSAGES=1000000 SEED=1
+	@$(BIN)/python tests/unit/fastpath/differential.py $(MESSAGES) $(SEED)
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Protocol, TypeVar
@@ -9,11 +10,33 @@ from typing import Protocol, TypeVar
 import pytest
 import rig
 
+from rmlb import fastpath
+
+BOTH_ENGINES = ("test_calls", "test_failover", "test_bridging")
+"""Modules that run with each engine; all others with the one that `rmlb run` takes by itself, which
+is the compiled one. What routing decides is compared in tests/unit, these show the whole path."""
+
 P = TypeVar("P", bound=rig.Process)
 
 
 class Start(Protocol):
     def __call__(self, process: P) -> P: ...
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.module.__name__ in BOTH_ENGINES and fastpath.VARIABLE not in os.environ:
+        metafunc.parametrize("engine", fastpath.CHOICES, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The engine of the balancers that this module starts. Not built is an error, no skip."""
+    wanted = getattr(request, "param", os.environ.get(fastpath.VARIABLE, "compiled"))
+    if wanted == "compiled" and not fastpath.is_built():
+        pytest.fail(fastpath.NOT_BUILT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(fastpath.VARIABLE, wanted)
+        yield wanted
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ class Trace:
             0
         ] * len(self.bench.table.members)
         assert len(memory.timers) == 0
-        assert self.bench.router.counters.imbalance() == 0
+        assert self.bench.router.counted().imbalance() == 0
 
 
 def seen(message: Own | Verdict) -> int:

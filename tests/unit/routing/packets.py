@@ -9,10 +9,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from rmlb.fastpath import make_router
 from rmlb.routing.affinity import Memory
+from rmlb.routing.bindings import BindingLimits, Bindings
 from rmlb.routing.keys import Keyring, affinity_key
 from rmlb.routing.losses import LossLog
 from rmlb.routing.member import AdminState, Health, Member
+from rmlb.routing.overload import LoadLimits, Loads
+from rmlb.routing.pending import PendingLimits, PendingRequests
 from rmlb.routing.router import Router
 from rmlb.routing.table import Listener, RoutingTable
 from rmlb.routing.verdict import Absorb, Drop, Forward, Origin, Reply, Verdict
@@ -26,6 +30,9 @@ CALLER = "192.0.2.10"
 MCP = "10.0.0.31"
 STRANGER = "203.0.113.66"
 RM = {1: "10.0.0.11", 2: "10.0.0.12", 3: "10.0.0.13"}
+
+ENGINE = "python"
+"""Of the routers and tables made from here on; conftest.py sets it."""
 
 SECRET, NEW_SECRET = "the first secret of the tests", "the second secret of the tests"
 AFFINITY = affinity_key("bench")
@@ -62,11 +69,42 @@ def table(**changes: Any) -> RoutingTable:
     return RoutingTable(**settings | changes)
 
 
+def make_bindings(limits: BindingLimits) -> Bindings:
+    """An empty table of bindings of the engine."""
+    if ENGINE == "python":
+        return Bindings(limits)
+    from rmlb.fastpath import tables
+
+    return tables.Bindings(limits, tables.Members())
+
+
+def make_pending(limits: PendingLimits) -> PendingRequests:
+    """An empty memory of requests of the engine."""
+    if ENGINE == "python":
+        return PendingRequests(limits)
+    from rmlb.fastpath import tables
+
+    return tables.PendingRequests(limits, tables.Members())
+
+
+def make_loads(limits: LoadLimits) -> Loads:
+    """No load yet, of the engine."""
+    if ENGINE == "python":
+        return Loads(limits)
+    from rmlb.fastpath import tables
+
+    return tables.Loads(limits, tables.Members())
+
+
 class Bench:
-    """One balancer: a router, a clock that stands still until it is moved."""
+    """One balancer: a router, a clock that stands still until it is moved.
+
+    `memory` is an empty one that says how large the tables are; what is learnt is in `self.memory`.
+    """
 
     def __init__(self, memory: Memory | None = None, **changes: Any) -> None:
-        self.router = Router(table(**changes), memory or Memory())
+        small = Memory(Bindings(BindingLimits(max_bindings=10_000)))
+        self.router = make_router(ENGINE, table(**changes), memory or small)
         self.now = 1000.0
 
     @property

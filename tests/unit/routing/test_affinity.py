@@ -317,16 +317,27 @@ class TestAlgorithms:
 
     def test_least_calls(self) -> None:
         bench = Bench(algorithm=Algorithm.LEAST_CALLS)
-        bench.memory.bindings.calls[1] = 5
+        self.carry(bench, 5, by=1)
         for i in range(5):
             dialog = bench.establish(f"c{i}", via=via(str(i)))
             assert dialog.member == 2
         assert bench.memory.bindings.calls == {1: 5, 2: 5}
 
+    def carry(self, bench: Bench, calls: int, *, by: int) -> None:
+        """So many calls, all with that member."""
+        for number in bench.table.members:
+            drained = AdminState.ENABLED if number == by else AdminState.DRAINING
+            bench.set_member(number, admin_state=drained)
+        for i in range(calls):
+            bench.establish(f"carried-{by}-{i}", via=via(f"{by}-{i}"))
+        for number in bench.table.members:
+            bench.set_member(number, admin_state=AdminState.ENABLED)
+
     def test_least_calls_by_weight(self) -> None:
         members = [member(1, weight=300), member(2)]
         bench = Bench(algorithm=Algorithm.LEAST_CALLS, members=members)
-        bench.memory.bindings.calls.update({1: 5, 2: 2})
+        self.carry(bench, 5, by=1)
+        self.carry(bench, 2, by=2)
         assert bench.forwarded(request()).to.member == 1
 
     def test_taking_a_member_away_moves_only_its_own_calls(self) -> None:

@@ -322,7 +322,7 @@ class World:
         for number in self.processes:
             assert memory.loads.of(number).waiting >= 0
         assert memory.pending.octets >= 0
-        assert self.bench.router.counters.imbalance() == 0
+        assert self.bench.router.counted().imbalance() == 0
 
     def settle(self) -> None:
         """Long after: nothing is left."""

@@ -7,8 +7,14 @@ from collections import Counter
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from packets import CALLER, RM, Bench, answer, request
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from packets import CALLER, RM, Bench, answer, make_bindings, request
 
 from rmlb.routing.affinity import Memory
 from rmlb.routing.bindings import BindingLimits, Bindings, Phase
@@ -21,7 +27,7 @@ class Clocked:
     """A table and its clock, expired every second that matters."""
 
     def __init__(self, limits: BindingLimits = LIMITS) -> None:
-        self.table = Bindings(limits)
+        self.table = make_bindings(limits)
         self.now = 1000.0
 
     def bind(self, key: int = 1, member: int = 1, *, redundant: bool = True) -> None:
@@ -211,7 +217,7 @@ class TestCalls:
         clocked.table.ended_unknown(1)
         clocked.table.ended_unknown(1)
         clocked.table.ended_unknown(2)
-        assert clocked.table.calls == {1: 1}
+        assert +clocked.table.calls == {1: 1}
 
     def test_evicted_calls_fall_silent_too(self, clocked: Clocked) -> None:
         for key in (1, 2, 3):
@@ -347,8 +353,10 @@ class Calls(RuleBasedStateMachine):
         assert self.clocked.table.calls.total() == 0
 
 
-TestAnyOrder = Calls.TestCase
-TestAnyOrder.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+def test_any_order() -> None:
+    run_state_machine_as_test(
+        Calls, settings=settings(max_examples=100, stateful_step_count=30, deadline=None)
+    )
 
 
 class TestThroughTheRouter:

@@ -71,7 +71,7 @@ def test_over_tcp(name: str) -> None:
     else:
         assert len(found) == 1
         assert found[0] in EXPECTED[name], framer.error
-    assert bench.router.counters.imbalance() == 0
+    assert bench.router.counted().imbalance() == 0
 
 
 @pytest.mark.parametrize("name", FORWARDED)

@@ -633,7 +633,7 @@ class TestLateAnswers:
         assert isinstance(verdict, Drop)
         assert verdict.reason is Reason.LATE_FINAL
         assert kinds(trace.own()) == [("ack", 1)]
-        assert trace.bench.router.counters.dropped[Reason.LATE_FINAL] == 1
+        assert trace.bench.router.counted().dropped[Reason.LATE_FINAL] == 1
 
     def test_what_begins_to_ring_is_cancelled(self) -> None:
         """A frozen member wakes up and finds the INVITE in its socket."""

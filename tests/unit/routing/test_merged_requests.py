@@ -150,7 +150,7 @@ def test_the_dialog_is_the_holders_for_good(received: bool) -> None:
     back = call.bench.forwarded(answer(call.at_mcp, 200), MCP, 5070)
     assert len(headers_of(back.data, "Via")) == 1
     routes = headers_of(back.data, "Record-Route")[::-1]
-    assert call.bench.memory.bindings.calls == {call.other: 1}
+    assert +call.bench.memory.bindings.calls == {call.other: 1}
     for cseq, method in ((1, "ACK"), (2, "INFO")):
         via = f"SIP/2.0/UDP {CALLER}:5060;branch=z9hG4bK{method}"
         data = request(method, to_tag="callee", cseq=cseq, routes=routes, via=via)

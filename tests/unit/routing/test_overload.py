@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 from failing import Trace, kinds
-from packets import CALLER, RM, STRANGER, Bench, answer, member, request
+from packets import CALLER, RM, STRANGER, Bench, answer, make_loads, member, request
 
 from rmlb.routing.affinity import Memory
 from rmlb.routing.overload import (
@@ -41,33 +41,33 @@ class TestCallsPerSecond:
 
     @pytest.mark.parametrize(("rate", "at_once"), [(1000, 100), (100, 10), (10, 5), (3, 3), (1, 1)])
     def test_a_bucket_of_a_tenth_of_a_second(self, rate: int, at_once: int) -> None:
-        loads = Loads(LoadLimits(calls_per_second=rate))
+        loads = make_loads(LoadLimits(calls_per_second=rate))
         assert self.accepted(loads, 0.0) == at_once
 
     @pytest.mark.parametrize("rate", [1, 7, 100, 1000])
     def test_over_time_it_is_the_rate(self, rate: int) -> None:
-        loads = Loads(LoadLimits(calls_per_second=rate))
+        loads = make_loads(LoadLimits(calls_per_second=rate))
         count = sum(self.accepted(loads, step * 0.01) for step in range(1000))
         assert count == pytest.approx(10 * rate, abs=max(5, rate * 0.2))
 
     def test_what_is_not_limited_takes_nothing(self) -> None:
-        loads = Loads(LoadLimits(calls_per_second=1))
+        loads = make_loads(LoadLimits(calls_per_second=1))
         loads.sent(1, 0.0, limited=False)
         assert loads.has_room(1, 0.0)
 
     def test_members_have_their_own(self) -> None:
-        loads = Loads(LoadLimits(calls_per_second=1))
+        loads = make_loads(LoadLimits(calls_per_second=1))
         loads.sent(1, 0.0, limited=True)
         assert not loads.has_room(1, 0.0)
         assert loads.has_room(2, 0.0)
 
     def test_no_limit(self) -> None:
-        assert self.accepted(Loads(LoadLimits()), 0.0) == 1000
+        assert self.accepted(make_loads(LoadLimits()), 0.0) == 1000
 
 
 class TestWaiting:
     def test_up_to_the_limit(self) -> None:
-        loads = Loads(LoadLimits(requests_waiting=3))
+        loads = make_loads(LoadLimits(requests_waiting=3))
         for _ in range(3):
             assert loads.has_room(1, 0.0)
             loads.sent(1, 0.0, limited=True)
@@ -152,29 +152,29 @@ class TestAdaptive:
             loads.first_answer(1, seconds)
 
     def test_slower_answers_call_for_fewer_at_a_time(self) -> None:
-        loads = Loads(LoadLimits(adaptive=True))
+        loads = make_loads(LoadLimits(adaptive=True))
         self.answer(loads, 0.01)
         self.answer(loads, 1.0, 10)
         assert loads.of(1).limit < START_ADAPTIVE / 2
 
     def test_but_for_some(self) -> None:
-        loads = Loads(LoadLimits(adaptive=True))
+        loads = make_loads(LoadLimits(adaptive=True))
         self.answer(loads, 0.01)
         self.answer(loads, 5.0, 200)
         assert loads.of(1).limit == LEAST_ADAPTIVE
 
     def test_quick_ones_for_more(self) -> None:
-        loads = Loads(LoadLimits(adaptive=True))
+        loads = make_loads(LoadLimits(adaptive=True))
         self.answer(loads, 0.01, 500)
         assert loads.of(1).limit > START_ADAPTIVE
 
     def test_not_beyond_the_fixed_limit(self) -> None:
-        loads = Loads(LoadLimits(adaptive=True, requests_waiting=70))
+        loads = make_loads(LoadLimits(adaptive=True, requests_waiting=70))
         self.answer(loads, 0.01, 5000)
         assert loads.of(1).limit == 70
 
     def test_it_recovers(self) -> None:
-        loads = Loads(LoadLimits(adaptive=True))
+        loads = make_loads(LoadLimits(adaptive=True))
         self.answer(loads, 0.01)
         self.answer(loads, 5.0, 200)
         self.answer(loads, 0.01, 3000)
@@ -182,13 +182,13 @@ class TestAdaptive:
 
     def test_small_differences_say_nothing(self) -> None:
         """A member that answers in 1 ms may well take 40 ms now and then."""
-        loads = Loads(LoadLimits(adaptive=True))
+        loads = make_loads(LoadLimits(adaptive=True))
         self.answer(loads, 0.001)
         self.answer(loads, 0.04, 50)
         assert loads.of(1).limit >= START_ADAPTIVE
 
     def test_refuses_over_it(self) -> None:
-        loads = Loads(LoadLimits(adaptive=True))
+        loads = make_loads(LoadLimits(adaptive=True))
         for _ in range(int(START_ADAPTIVE)):
             assert loads.has_room(1, 0.0)
             loads.sent(1, 0.0, limited=True)
@@ -197,7 +197,7 @@ class TestAdaptive:
 
 class TestSilence:
     def test_since_the_oldest_request_after_its_last_answer(self) -> None:
-        loads = Loads(LoadLimits())
+        loads = make_loads(LoadLimits())
         assert loads.unanswered_for(1, 9.0) == 0.0
         loads.sent(1, 10.0, limited=False)
         loads.sent(1, 11.0, limited=True)
@@ -206,7 +206,7 @@ class TestSilence:
         assert loads.unanswered_for(1, 13.0) == 0.0
 
     def test_patience_doubles_and_is_bounded(self) -> None:
-        loads = Loads(LoadLimits())
+        loads = make_loads(LoadLimits())
         for _ in range(20):
             loads.forgive_silence(1)
         assert loads.of(1).patience == MOST_PATIENCE
@@ -214,7 +214,7 @@ class TestSilence:
         assert loads.of(1).patience == 1
 
     def test_a_loss_begins_anew(self) -> None:
-        loads = Loads(LoadLimits())
+        loads = make_loads(LoadLimits())
         loads.sent(1, 10.0, limited=True)
         loads.forget_silence(1)
         assert loads.unanswered_for(1, 20.0) == 0.0

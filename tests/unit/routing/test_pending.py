@@ -7,7 +7,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from packets import CALLER, RM, STRANGER, Bench, answer, member, request
+from packets import CALLER, RM, STRANGER, Bench, answer, make_pending, member, request
 
 from rmlb.routing.affinity import Memory
 from rmlb.routing.pending import (
@@ -38,14 +38,17 @@ def remember(
     data: bytes = b"x" * 100,
     waiting: bool = False,
 ) -> Remembered:
-    return pending.remember(
+    pending.remember(
         key, call=key, method=method, initial=True, data=data, origin=ORIGIN,
         attempt=Attempt(number, now, UDP, waiting=waiting), now=now,
     )  # fmt: skip
+    entry = pending.find(key)
+    assert entry is not None
+    return entry
 
 
 def table(**limits: float) -> PendingRequests:
-    return PendingRequests(PendingLimits(**limits))  # type: ignore[arg-type]
+    return make_pending(PendingLimits(**limits))  # type: ignore[arg-type]
 
 
 class TestBounds:
@@ -142,7 +145,7 @@ class TestBounds:
                 request(call_id=f"c{number}", via=f"SIP/2.0/UDP {CALLER};branch=z9hG4bK{number}")
             )
         bench.router.expire(bench.now)
-        assert memory.loads.of(1).waiting == 10
+        assert bench.memory.loads.of(1).waiting == 10
 
 
 class TestLifetimes:

@@ -59,7 +59,7 @@ class TestBackByVia:
         sent = bench.forwarded(request())
         back = bench.forwarded(answer(sent.data, status), RM[sent.to.member])
         assert scan(back.data).status == status
-        assert bench.router.counters.member(sent.to.member).responses[status // 100] == 1
+        assert bench.router.counted().member(sent.to.member).responses[status // 100] == 1
 
     def test_503_of_the_only_member_left_stays(self) -> None:
         bench = Bench(members=[member(1)])

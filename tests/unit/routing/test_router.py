@@ -129,7 +129,7 @@ def test_any_traffic(choice: random.Random) -> None:
         for own in bench.router.take_outbox():
             assert not bench.table.is_own_endpoint(own.to.host, own.to.port)
             assert scan(own.data)
-    assert bench.router.counters.imbalance() == 0
+    assert bench.router.counted().imbalance() == 0
     assert all(count >= 0 for count in bench.memory.bindings.calls.values())
     bench.now += 10 * 86400
     bench.router.expire(bench.now)
@@ -222,7 +222,7 @@ def test_counters_of_a_call() -> None:
     bench.receive(b"\r\n\r\n")
     bench.receive(b"garbage", transport=TCP)
     bench.receive(request("OPTIONS", f"sip:{VIP}"))
-    counters = bench.router.counters
+    counters = bench.router.counted()
     assert counters.received == {"udp": 6, "tcp": 1}
     assert counters.forwarded == 4
     assert counters.answered == {200: 1}
@@ -239,7 +239,7 @@ def test_a_retransmission_is_no_new_call() -> None:
     for _ in range(3):
         sent = bench.forwarded(request())
     bench.forwarded(request("CANCEL"))
-    of = bench.router.counters.member(sent.to.member)
+    of = bench.router.counted().member(sent.to.member)
     assert (of.requests, of.initial_requests) == (4, 1)
 
 
