@@ -20,7 +20,7 @@ ENGINE := $(wildcard rmlb/fastpath/*.pyx rmlb/fastpath/*.pxd)
 
 .venv/.dev: .venv/.run
 	@echo "installing development tools into .venv ..."
-	@$(PIP) install --editable '.[sim,dev]'
+	@$(PIP) install $$($(BIN)/python .ci/extra dev)
 	@touch $@
 
 setup: .venv/.run  ## make .venv and install rmlb into it
@@ -46,7 +46,7 @@ fix: .venv/.dev  ## format, and mend what the linter can mend
 
 .venv/.bench: .venv/.run
 	@echo "installing what plots need into .venv ..."
-	@$(PIP) install --editable '.[sim,bench]'
+	@$(PIP) install $$($(BIN)/python .ci/extra bench)
 	@touch $@
 
 bench: .venv/.bench ## what a message costs, beside Kamailio and a blind relay: under five minutes

@@ -22,4 +22,7 @@ extensions = [
     for source in sorted(Path("rmlb/fastpath").glob("*.pyx"))
 ]
 
-setup(ext_modules=cythonize(extensions, build_dir="build/cython"))
+setup(
+    ext_modules=cythonize(extensions, build_dir="build/cython", nthreads=2),
+    options={"build_ext": {"parallel": 2}},
+)
