@@ -1,4 +1,4 @@
-"""The packet thread with real sockets: what it does itself, what it hands to Python, what it counts.
+"""The packet thread with real sockets: what it does, what it leaves to Python, what it counts.
 
 No event loop and no balancer around it: a compiled router, its thread, and sockets on loopback.
 """

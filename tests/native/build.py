@@ -1,7 +1,7 @@
 """The compiled engine once more, instrumented: `python tests/native/build.py [DIRECTORY]`.
 
-AddressSanitizer and UndefinedBehaviorSanitizer are in it; beside it lie rmlb's Python files, so that
-DIRECTORY on the path is a whole rmlb. The compiled engine in use is not touched.
+AddressSanitizer and UndefinedBehaviorSanitizer are in it; beside it lie rmlb's Python files, so
+that DIRECTORY on the path is a whole rmlb. The compiled engine in use is not touched.
 """
 
 from __future__ import annotations
@@ -22,16 +22,10 @@ SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
 def build(directory: Path) -> None:
     """Compile what has changed. Raises whatever the compiler says."""
-    copied = directory / "rmlb"
     for source in (ROOT / "rmlb").rglob("*.p*"):
         if source.suffix in (".py", ".pyx", ".pxd"):
-            target = copied / source.relative_to(ROOT / "rmlb")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if not target.exists() or target.read_bytes() != source.read_bytes():
-                shutil.copyfile(source, target)
-    harness = directory / "exact.pyx"
-    if not harness.exists() or harness.read_bytes() != (ROOT / "tests/native/exact.pyx").read_bytes():
-        shutil.copyfile(ROOT / "tests/native/exact.pyx", harness)
+            _bring(source, directory / source.relative_to(ROOT))
+    _bring(ROOT / "tests/native/exact.pyx", directory / "exact.pyx")
     os.chdir(directory)
     names = [f"rmlb.fastpath.{p.stem}" for p in sorted(Path("rmlb/fastpath").glob("*.pyx"))]
     extensions = [
@@ -51,6 +45,13 @@ def build(directory: Path) -> None:
     command.inplace = True
     command.parallel = 2
     command.run()
+
+
+def _bring(source: Path, target: Path) -> None:
+    """Copied if it is another one: what has not changed is not compiled anew."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists() or target.read_bytes() != source.read_bytes():
+        shutil.copyfile(source, target)
 
 
 if __name__ == "__main__":
