@@ -1,7 +1,7 @@
 # rmlb: make run | make test are the front door; see README.md
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test check fix clean bundle lock screenshots
-.PHONY: bench bench-full bench-members bench-state bench-failover differential
+.PHONY: bench bench-full bench-members bench-state bench-failover differential fuzz-native
 SHELL := /bin/bash
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
@@ -86,6 +86,17 @@ SEED ?= 1
 
 differential: .venv/.dev ## the same messages through both engines: MESSAGES=1000000 SEED=1
 	@$(BIN)/python tests/unit/fastpath/differential.py $(MESSAGES) $(SEED)
+
+EXECUTIONS ?= 3000000
+INSTRUMENTED := build/instrumented
+
+fuzz-native: .venv/.dev ## the compiled engine under AddressSanitizer: EXECUTIONS=3000000 SEED=1
+	@$(PIP) install 'setuptools>=77' 'cython>=3.1'
+	@$(BIN)/python tests/native/build.py $(INSTRUMENTED)
+	@LD_PRELOAD=$$(gcc -print-file-name=libasan.so) PYTHONMALLOC=malloc \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	  PYTHONPATH=$(INSTRUMENTED):tests/unit/fastpath \
+	  $(BIN)/python tests/native/fuzz.py $(EXECUTIONS) $(SEED)
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -1,5 +1,7 @@
 """The core as a Python object: the tables, the snapshot in force, and the lock around both."""
 
+from libc.stdint cimport uint8_t
+
 from rmlb.fastpath.decide cimport Core as CoreData
 from rmlb.fastpath.decide cimport Outcome, Snapshot
 from rmlb.fastpath.tables cimport Bindings, Loads, Members, PendingRequests
@@ -32,6 +34,7 @@ cdef class Core:
     cdef bytearray _room
     cdef void hold(self)
     cdef void release(self)
+    cdef object decide_at(self, const uint8_t* data, int size, origin, double now)
     cdef object _forward(self, Outcome* out)
     cdef Snapshot* _make(self, table) except NULL
     cdef int _fill(self, Snapshot* s, table) except -1

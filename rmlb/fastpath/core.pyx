@@ -152,6 +152,12 @@ cdef class Core:
 
     def decide(self, bytes data not None, origin, double now):
         """A Forward, counted, or None: the Python router is to see it."""
+        return self.decide_at(
+            <const uint8_t*> PyBytes_AS_STRING(data), <int> PyBytes_GET_SIZE(data), origin, now
+        )
+
+    cdef object decide_at(self, const uint8_t* data, int size, origin, double now):
+        """As `decide`, of octets at a pointer."""
         cdef From source
         cdef Outcome out
         cdef int sure
@@ -169,10 +175,7 @@ cdef class Core:
         out.room = ROOM
         self.hold()
         try:
-            sure = decide(
-                &self.data, <const uint8_t*> PyBytes_AS_STRING(data),
-                <int> PyBytes_GET_SIZE(data), &source, now, &out,
-            )
+            sure = decide(&self.data, data, size, &source, now, &out)
             return self._forward(&out) if sure else None
         finally:
             self.release()

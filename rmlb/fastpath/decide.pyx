@@ -515,9 +515,9 @@ cdef int _cut_routes(const uint8_t* data, Request* r, Edits* edits) noexcept nog
         while i < r.first and r.routes.lines[i] == line:
             i += 1
         if i < r.routes.count and r.routes.lines[i] == line:
-            _edit(edits, r.m.routes[line].value, r.routes.starts[i], NULL, 0)
+            _edit(edits, r.m.routes[line].value, r.routes.starts[i], b"", 0)
         else:
-            _edit(edits, r.m.routes[line].start, r.m.routes[line].end + 2, NULL, 0)
+            _edit(edits, r.m.routes[line].start, r.m.routes[line].end + 2, b"", 0)
     return 1
 
 
@@ -1143,7 +1143,7 @@ cdef int _response(
             at += 1
         _edit(&edits, m.vias[0].value, at, b" ", 1)
     else:
-        _edit(&edits, m.vias[0].start, m.vias[0].end + 2, NULL, 0)
+        _edit(&edits, m.vias[0].start, m.vias[0].end + 2, b"", 0)
     if not _apply(&edits, data, m.size, out):
         return 0
     # sure: from here on things change

@@ -14,13 +14,13 @@ from typing import Any
 
 from rmlb.fastpath.engine import CompiledRouter
 from rmlb.routing.affinity import Memory
-from rmlb.routing.bindings import BindingLimits, Bindings
+from rmlb.routing.bindings import BindingLimits, Bindings, Phase
 from rmlb.routing.counters import Counters
 from rmlb.routing.overload import LoadLimits, Loads
 from rmlb.routing.pending import PendingLimits, PendingRequests
 from rmlb.routing.router import Router
 from rmlb.routing.table import RoutingTable
-from rmlb.routing.verdict import Origin, Verdict
+from rmlb.routing.verdict import Decision, Hold, Origin, Verdict
 
 
 class Difference(AssertionError):  # noqa: N818  as in "there is a difference"
@@ -31,21 +31,33 @@ class Difference(AssertionError):  # noqa: N818  as in "there is a difference"
 class Limits:
     """How large the tables are."""
 
-    bindings: BindingLimits = BindingLimits(max_bindings=10_000)
-    pending: PendingLimits = PendingLimits(max_requests=2_000)
-    loads: LoadLimits = LoadLimits()
+    bindings: BindingLimits
+    pending: PendingLimits
+    loads: LoadLimits
 
     def memory(self) -> Memory:
         return Memory(Bindings(self.bindings), PendingRequests(self.pending), Loads(self.loads))
+
+
+class Switch:
+    """An ownership that comes and goes."""
+
+    owner = True
+
+    def may_forward(self) -> bool:
+        return self.owner
 
 
 class Lockstep:
     """One table, one `now`, two engines. `now` is a multiple of 1/16 s: the compiled table of
     bindings keeps no finer time."""
 
-    def __init__(self, table: RoutingTable, limits: Limits = Limits()) -> None:
-        self.python = Router(table, limits.memory())
-        self.compiled = CompiledRouter(table, limits.memory())
+    def __init__(self, table: RoutingTable, limits: Limits) -> None:
+        self.ownership = Switch()
+        self.python = Router(table, limits.memory(), self.ownership)
+        self.compiled = CompiledRouter(table, limits.memory(), self.ownership)
+        for memory in self.python.memory, self.compiled.memory:
+            memory.bindings.journal = table.ask_store
         self.table = table
         self.messages = 0
 
@@ -62,6 +74,21 @@ class Lockstep:
             raise Difference(unlike(expected, found))
         self._compare_side_effects()
         return expected
+
+    def resume(self, data: bytes, origin: Origin, now: float) -> Decision:
+        """What was held, with what is known by now."""
+        expected = self.python.resume(data, origin, now)
+        found = self.compiled.resume(data, origin, now)
+        if expected != found or type(expected) is not type(found):
+            raise Difference(unlike(expected, found))
+        self._compare_side_effects()
+        return expected
+
+    def recall(self, held: Hold, member: int, now: float, *, live: bool, ended: bool) -> None:
+        """The store knows its binding."""
+        for memory in self.python.memory, self.compiled.memory:
+            loss = self.table.losses.number
+            memory.bindings.recall(held.key, member, loss, now, live=live, ended=ended)
 
     def publish(self, table: RoutingTable, now: float) -> None:
         self.table = table
@@ -92,6 +119,7 @@ class Lockstep:
                 field.name, shown(getattr(expected, field.name)), shown(getattr(found, field.name))
             )
         same("imbalance", 0, found.imbalance())
+        self._compare_journals()
         self._compare_loads()
         self._compare_bindings()
 
@@ -150,7 +178,7 @@ class Lockstep:
                 self.python.memory.loads.of(member),
                 self.compiled.memory.loads.of(member),
             )
-            for name in ("waiting", "patience", "refusals", "limit"):
+            for name in ("waiting", "patience", "refusals", "limit", "first_answers"):
                 same(f"load {name} of {member}", getattr(expected, name), getattr(found, name))
             counts = [
                 m.pending.waiting_count(member) for m in (self.python.memory, self.compiled.memory)
@@ -161,6 +189,21 @@ class Lockstep:
                 for m in (self.python.memory, self.compiled.memory)
             ]
             same(f"silence of {member}", *silent)
+
+    def _compare_journals(self) -> None:
+        """The same changes; but how often one with traffic is repeated is each engine's own affair
+        (spread by key or by time), and so is whether one that was forgotten in between is told."""
+        one, other = self.python.memory.bindings, self.compiled.memory.bindings
+        expected, found = ({c.key: c for c in b.take_changes(10**6)} for b in (one, other))
+        for key in expected.keys() | found.keys():
+            change, binding = expected.get(key) or found[key], one.find(key)
+            if binding is None or binding.phase is Phase.LIVE:
+                continue
+            if change.ended is (binding.phase is Phase.ENDED) and key in expected:
+                same(f"change of {key:x}", expected[key], found.get(key))
+        for key in expected.keys() & found.keys():
+            if one.find(key) is not None:
+                same(f"change of {key:x}", expected[key], found[key])
 
     def _compare_bindings(self) -> None:
         one, other = self.python.memory.bindings, self.compiled.memory.bindings

@@ -69,6 +69,8 @@ def make_site(rng: Random) -> Site:
             "refusals": rng.choice((10, 2)),
         }
     )
+    if rng.random() < 0.25:
+        settings["ask_store"] = True
     members = _members(rng, kind, vip)
     if rng.random() < 0.1:
         settings["active"] = rng.choice((*members, 0))
@@ -162,7 +164,7 @@ def _limits(rng: Random) -> Limits:
         timer_c_s=rng.choice((200.0, 60.0)),
     )
     loads = rng.choice((
-        LoadLimits(), LoadLimits(), LoadLimits(), LoadLimits(), LoadLimits(), LoadLimits(calls_per_second=5), LoadLimits(requests_waiting=4),
+        *(LoadLimits(),) * 6, LoadLimits(calls_per_second=5), LoadLimits(requests_waiting=4),
         LoadLimits(adaptive=True), LoadLimits(3, 10, True), LoadLimits(calls_per_second=40),
     ))  # fmt: skip
     return Limits(bindings, pending, loads)

@@ -19,7 +19,7 @@ from sites import SECRETS, Site, changed_member, make_site
 
 from rmlb.routing.keys import Keyring
 from rmlb.routing.losses import LossLog
-from rmlb.routing.verdict import Forward, Kind, Origin
+from rmlb.routing.verdict import Decision, Forward, Hold, Kind, Origin
 from rmlb.sip.address import Transport, bracketed, is_ip_literal
 
 UDP, TCP, TLS = Transport.UDP, Transport.TCP, Transport.TLS
@@ -30,7 +30,10 @@ CORPUS = [
 
 Lines = list[tuple[bytes, bytes]]
 
-SDP = b"v=0\r\no=- 1 1 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
+SDP = (
+    b"v=0\r\no=- 1 1 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\n"
+    b"m=audio 4000 RTP/AVP 0\r\n"
+)
 
 
 @dataclass
@@ -120,15 +123,27 @@ class Traffic:
             verdict = self.both.receive(data, origin, self.now)
         except Difference as difference:
             raise Difference(
-                f"seed {self.seed}, message {self.both.messages}, now {self.now}\n{origin}\n{data!r}\n"
-                f"{difference}"
+                f"seed {self.seed}, message {self.both.messages}, now {self.now}\n"
+                f"{origin}\n{data!r}\n{difference}"
             ) from None
+        if isinstance(verdict, Hold):
+            verdict = self._resume(verdict, data, origin)
         if not isinstance(verdict, Forward):
             return
         if verdict.status:
             self._take_response(verdict, call)
         elif verdict.kind is Kind.TO_MEMBER or verdict.kind is Kind.OUTWARD:
             self.offers.append(Offer(verdict.data, verdict, call))
+
+    def _resume(self, held: Hold, data: bytes, origin: Origin) -> Decision:
+        """The store has answered, or too late."""
+        rng = self.rng
+        if rng.random() < 0.6:
+            member = rng.choice(list(self.both.table.members))
+            live = rng.random() < 0.7
+            self.both.recall(held, member, self.now, live=live, ended=rng.random() < 0.3)
+        self.now += rng.choice((0, 1)) / 16
+        return self.both.resume(data, origin, self.now)
 
     def _take_response(self, verdict: Forward, call: Call | None) -> None:
         if verdict.kind is Kind.MEMBER_RESPONSE:
@@ -149,8 +164,10 @@ class Traffic:
 
     def new_other(self) -> None:
         rng = self.rng
-        self._begin(rng.choice((b"OPTIONS", b"SUBSCRIBE", b"REFER", b"MESSAGE", b"REGISTER", b"INFO",
-                                b"PUBLISH", b"AVERYLONGMETHODNAME", b"x", b"ACK")))  # fmt: skip
+        self._begin(rng.choice((
+            b"OPTIONS", b"SUBSCRIBE", b"REFER", b"MESSAGE", b"REGISTER", b"INFO", b"PUBLISH",
+            b"AVERYLONGMETHODNAME", b"x", b"ACK",
+        )))  # fmt: skip
 
     def _begin(self, method: bytes, body: bytes = b"") -> None:
         rng = self.rng
@@ -174,8 +191,10 @@ class Traffic:
         if rng.random() < 0.03:
             uri = rng.choice((b"sip:ping@%b", b"sips:ivr@%b")) % name
         if rng.random() < 0.05:
-            uri = rng.choice((b"tel:+493012345", b"sip:ivr@elsewhere.example.org", b"sip:a@198.51.100.1",
-                              b"http://example.com/", self._member_uri()))  # fmt: skip
+            uri = rng.choice((
+                b"tel:+493012345", b"sip:ivr@elsewhere.example.org", b"sip:a@198.51.100.1",
+                b"http://example.com/", self._member_uri(),
+            ))  # fmt: skip
         routes: list[bytes] = []
         if rng.random() < 0.12:
             routes = [self._foreign_route() for _ in range(rng.choice((1, 1, 2)))]
@@ -197,7 +216,7 @@ class Traffic:
         return rng.choice((
             b"<sip:%b;lr>" % name,
             b"<sip:%b:5060;lr;gvp.rm.datanodes=%d>" % (name, number),
-            b"<sip:0x19@%b:5060;lr;gvp.rm.datanodes=%d|1;confinstid=2018;idtag=0C>" % (name, number),
+            b"<sip:0x1@%b:5060;lr;gvp.rm.datanodes=%d|1;confinstid=2018;idtag=0>" % (name, number),
             b"<%b;lr>" % self._member_uri(),
             b"<sip:203.0.113.5;lr>",
             b"<sip:%b;lr;rmlb=0000.1.0.00000000.0000000000000000>" % name,
@@ -221,13 +240,14 @@ class Traffic:
         if not self.calls:
             return
         rng, call = self.rng, self.rng.choice(self.calls)
-        method = rng.choice((b"ACK",) * 6 + (b"BYE",) * 6 + (b"INVITE", b"INVITE", b"INFO", b"INFO",
-                            b"UPDATE", b"PRACK", b"OPTIONS", b"NOTIFY", b"REFER", b"SUBSCRIBE"))  # fmt: skip
+        method = rng.choice((b"ACK",) * 6 + (b"BYE",) * 6 + (
+            b"INVITE", b"INVITE", b"INFO", b"INFO", b"UPDATE", b"PRACK", b"OPTIONS", b"NOTIFY",
+            b"REFER", b"SUBSCRIBE"))  # fmt: skip
         call.cseq += method != b"ACK"
         uri = b"sip:mcp@%b:5060" % bracketed(self.site.platform).encode()
         routes = call.recorded[::-1]
         if rng.random() < 0.15:
-            routes = rng.choice(([], routes[:-1], routes + [self._foreign_route()],
+            routes = rng.choice(([], routes[:-1], [*routes, self._foreign_route()],
                                  [self._foreign_route(), *routes]))  # fmt: skip
         elif rng.random() < 0.05 and routes:
             uri, routes = routes[0].strip(b"<>"), [*routes[1:], b"<%b>" % uri]  # a strict router
@@ -459,6 +479,13 @@ class Traffic:
     def spared(self) -> None:
         self.both.spared(self.rng.choice(list(self.both.table.members)), self.now)
 
+    def lose_ownership(self) -> None:
+        """For a while: what arrives then is dropped, and nothing of our own leaves."""
+        self.both.ownership.owner = False
+        for _ in range(5):
+            self.rng.choice(self._ACTS)(self)
+        self.both.ownership.owner = True
+
     def examine(self) -> None:
         """One remembered request looked at: Python alone sees to it from then on."""
         key = self.both.some_request(self.rng.randrange(1000))
@@ -471,13 +498,8 @@ class Traffic:
         + (spoilt_again, strange, strange, look, expire)
     )  # fmt: skip
     _TROUBLE: tuple[Callable[[Traffic], None], ...] = (change_member,) * 8 + (
-        change_snapshot,
-        look,
-        look,
-        wait,
-        spared,
-        examine,
-    )
+        (change_snapshot, look, look, wait, spared, examine, lose_ownership)
+    )  # fmt: skip
 
     # words
 
@@ -530,9 +552,11 @@ class Traffic:
             lines.append(
                 (b"Max-Forwards", b"%d" % rng.choice((70,) * 40 + (69, 10, 10, 1, 0, 300)))
             )
-        lines += [(b"From", call.from_line), (b"To", to), (b"Call-ID", call.call_id),
-                  (b"CSeq", b"%d %b" % (call.cseq, method)),
-                  (b"Contact", b"<sip:caller@%b>" % host), (b"User-Agent", b"Tests/1.0 (x; y)")]  # fmt: skip
+        lines += [
+            (b"From", call.from_line), (b"To", to), (b"Call-ID", call.call_id),
+            (b"CSeq", b"%d %b" % (call.cseq, method)), (b"Contact", b"<sip:caller@%b>" % host),
+            (b"User-Agent", b"Tests/1.0 (x; y)"),
+        ]  # fmt: skip
         if rng.random() < 0.1:
             lines.append((b"X-Key", b"k%d" % rng.randrange(5)))
         if rng.random() < 0.05:
@@ -600,8 +624,8 @@ def tag_of(value: bytes) -> bytes:
 def answer_to(data: bytes, status: int, tag: bytes, rng: Random) -> bytes:
     """What a user agent server answers to this request (8.2.6.2); empty if it cannot."""
     lines, _ = taken_apart(data)
-    copied = [(n, v) for n, v in lines if n.lower() in (b"via", b"v", b"from", b"f", b"call-id", b"i",
-                                                        b"cseq", b"record-route")]  # fmt: skip
+    names = (b"via", b"v", b"from", b"f", b"call-id", b"i", b"cseq", b"record-route")
+    copied = [(name, value) for name, value in lines if name.lower() in names]
     to = value_of(lines, b"to")
     if status > 100 and b";tag=" not in to:
         to += b";tag=" + tag
