@@ -165,7 +165,10 @@ def load(
         members = {n: stack.enter_context(Sipp.member(folder, n)) for n in (1, 2)}
         url = "memory://" if backend == "memory" else redis.url
         balancer = Balancer(
-            folder, {n: m.address for n, m in members.items()}, state=f'url = "{url}"\n'
+            folder,
+            {n: m.address for n, m in members.items()},
+            state=f'url = "{url}"\n',
+            env={"RMLB_ENGINE": options.engine},
         )  # fmt: skip
         stack.enter_context(balancer)
         for n in members:
@@ -204,9 +207,10 @@ def environment(options: Options) -> dict[str, str]:
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "machine": f"{os.cpu_count()} cores, Linux {platform.release()}, {platform.machine()}",
         "python": platform.python_version(),
+        "engine": options.engine,
         "offered": f"{options.rate} calls/s for {options.seconds} s; {options.dialogs} dialogs",
         "method": "tests/integration/rig*.py: rmlb, Redis 7, members and callers as processes on "
-        "loopback, one machine; engine as named below",
+        "loopback, one machine",
     }
 
 
@@ -235,6 +239,7 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=200, help="calls/s")
     parser.add_argument("--seconds", type=int, default=20, help="of load; frozen needs 15 or more")
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--engine", default="python", help="of cpu and frozen, with and without")
     parser.add_argument("--dialogs", type=int, default=10_000)
     options = parser.parse_args()
     file = HERE / "results" / "state.json"

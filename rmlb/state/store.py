@@ -7,6 +7,7 @@ is one StoreError. Knows how to speak to Redis, nothing of when and why.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, NamedTuple
@@ -22,6 +23,9 @@ from rmlb.state.records import Change, Keys, StoredBinding
 
 PATIENCE_S: Final = 2.5 * ANSWER_S
 """A command with all that it may bring along: finding the master, connecting, a script to load."""
+
+
+_WRITE_SHA: Final = hashlib.sha1(records.WRITE_BINDINGS.encode()).hexdigest()  # as EVALSHA has it
 
 
 class StoreError(Exception):
@@ -135,9 +139,10 @@ class Store:
         try:
             if self._writer is None:
                 self._writer = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+                # the whole command has a limit already; one for each step costs as much again
+                self._writer.socket_timeout = None
             writer = self._writer
-            sha = client.register_script(records.WRITE_BINDINGS).sha
-            await writer.send_command("EVALSHA", sha, 2, *args)
+            await writer.send_command("EVALSHA", _WRITE_SHA, 2, *args)
             try:
                 await writer.read_response()
             except NoScriptError:
