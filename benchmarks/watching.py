@@ -125,6 +125,7 @@ def main() -> None:
     for _ in range(options.rounds):
         for condition, costs in found.items():
             costs.append(measure(condition, options.engine, options.rate, options.seconds))
+            print(f"  {condition}: {costs[-1]:.1f}", file=sys.stderr, flush=True)
     base = statistics.median(found["nobody watches"])
     print(f"{options.engine} engine, {options.rate:g} calls/s, us per message")
     for condition, costs in found.items():

@@ -78,11 +78,16 @@ class TestStates:
     async def test_active_standby(self, start: Start, tmp_path: Path) -> None:
         lb, _ = balancer(start, tmp_path, ha_mode="active-standby")
         async with browser() as chromium, dashboard(chromium, url(lb)) as page:
-            await expect(page.locator("#member-2 .badge", has_text="active")).to_be_visible()
-            await press(page, "switchover", 1)
+            await rig.until("somebody is active", lambda: lb.status()["active"] is not None)
+            active = lb.status()["active"]
+            other = 3 - active
+            await expect(
+                page.locator(f"#member-{active} .badge", has_text="active")
+            ).to_be_visible()
+            await press(page, "switchover", other)
             await page.click("#confirm-yes")
-            await expect(page.locator("#member-1 .badge", has_text="active")).to_be_visible()
-            await expect(page.locator("#vip")).to_contain_text("RM 1")
+            await expect(page.locator(f"#member-{other} .badge", has_text="active")).to_be_visible()
+            await expect(page.locator("#vip")).to_contain_text(f"RM {other}")
             await expect(page.locator("button", has_text="Take over")).to_have_count(0)
 
     async def test_a_page_that_is_opened_late_has_the_history(
