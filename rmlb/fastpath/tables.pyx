@@ -53,7 +53,7 @@ cdef int64_t LEAST_BURST = _LEAST_BURST
 cdef int64_t MOST_PATIENCE = _MOST_PATIENCE
 
 cdef enum:
-    BIND_SECONDS = 262144  # three days; what is due later is looked at on the way
+    BIND_SECONDS = 131072  # a day and a half; what is due later is looked at on the way
     PEND_SECONDS = 4096
     MAX_CHANGES = 65536
 

@@ -79,3 +79,14 @@ def test_an_odd_response(joined: bool) -> None:
     back = bench.forwarded(ok + b"trailing", RM[sent.to.member]).data
     expected = ok.replace(own, b"Via: " if joined else b"", 1)
     assert back == (expected.replace(b"Via: \tSIP", b"Via: SIP"))
+
+
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
+@pytest.mark.parametrize("max_forwards", [70, None])
+def test_our_route_right_below_the_vias_is_gone(method: str, max_forwards: int | None) -> None:
+    """Record-Route and Max-Forwards are put where the Route stood that is taken out."""
+    data = request(method, routes=[f"<sip:{VIP};lr>"], max_forwards=max_forwards)
+    sent = Bench().forwarded(data).data
+    assert b"\r\nRoute:" not in sent
+    assert sent.count(b"\r\nMax-Forwards:") == 1
+    assert (b"\r\nRecord-Route:" in sent) is (method == "INVITE")

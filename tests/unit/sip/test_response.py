@@ -106,3 +106,9 @@ def test_without_a_cseq_nobody_can_be_answered() -> None:
 def test_refusals_without_a_phrase_are_400() -> None:
     assert refusal(SipError(513, "")) == 513
     assert refusal(SipError(499, "")) == 400
+
+
+def test_an_insertion_stands_before_what_is_taken_out_at_its_place() -> None:
+    """Whatever the order in which they were noted; insertions at one place keep theirs."""
+    cuts = [(2, 4, b""), (2, 2, b"x"), (2, 2, b"y"), (4, 4, b"z")]
+    assert apply_edits(b"abcdef", 0, 6, cuts) == b"abxyzef"
