@@ -72,7 +72,14 @@ def test_an_unknown_option_is_2_and_told_on_stderr(words: str) -> None:
 @pytest.mark.parametrize("words", COMMANDS)
 def test_what_prints_has_json(words: str) -> None:
     """All but those that run until they are stopped."""
-    silent = {"rmlb run", "rmlb simulate", "rmlb simulate rm", "rmlb simulate sip-server"}
+    silent = {
+        "rmlb run",
+        "rmlb top",
+        "rmlb simulate",
+        "rmlb simulate rm",
+        "rmlb simulate sip-server",
+    }
+    silent |= {f"rmlb vip {what}" for what in ("init", "enable", "disable", "check", "ping")}
     assert ("--json" in COMMANDS[words]) is (words not in silent)
 
 
