@@ -41,13 +41,8 @@ class Roles:
         config: Config,
         report: Callable[[Event], object],
         left: Callable[[int], int],
-        owns: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`report` gets the events; `left` says how many calls a member has.
-
-        Only while `owns` says so (this balancer holds the virtual IP) are losses recorded.
-        """
-        self._owns = owns
+        """`report` gets the events; `left` says how many calls a member has."""
         self.on_keep: Callable[[], None] = lambda: None
         """Called when there is something new to keep, and to tell others."""
         self._config = config
@@ -138,10 +133,9 @@ class Roles:
             if member.lost:
                 self._adopted.pop(member.id, None)
             if member.lost and member.id not in self._lost:
-                if self._owns():
-                    self._losses = self._losses.record(member.id, survivors, now)
-                    self._lost |= {member.id}
-                    self._keep()
+                self._losses = self._losses.record(member.id, survivors, now)
+                self._lost |= {member.id}
+                self._keep()
             elif not member.lost and member.id in self._lost - unheard - self._adopted.keys():
                 self._lost -= {member.id}
                 self._keep()
@@ -305,7 +299,7 @@ class Roles:
         if retires and self._activity is not None:
             self._activity.retired(report.member)
             self._drains.forget(report.member)
-            if self._owns():
+            if self.is_owner:
                 self._losses = self._losses.record(report.member, self._survivors(), now)
             self._keep()
 
@@ -319,7 +313,8 @@ class Roles:
     def _keep(self) -> None:
         active, elected, retiring = decision = self._decision()
         if decision != self._decided:
-            self._turn, self._decided = self._turn + 1, decision
+            # a standby repeats what it was told, perhaps late: that is no decision
+            self._turn, self._decided = self._turn + self.is_owner, decision
         self._file.put(
             Succession(
                 number=self._losses.number,

@@ -279,16 +279,26 @@ async def test_an_old_loss_is_learnt_and_nothing_else(tmp_path: Path) -> None:
 
 
 async def test_only_the_owner_records_losses(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, "active-active")
-    owner = False
-    bench.roles = Roles(bench.config, bench.told.append, lambda _: 0, lambda: owner)
-    bench.load()
+    bench = Bench(tmp_path, "active-active").load()
+    bench.roles.is_owner = False
     bench.set(IN, IN, IN)
     bench.set(OUT, IN, IN)
     assert bench.losses == []
-    owner = True
+    bench.roles.is_owner = True
     bench.set(OUT, IN, IN)
     assert bench.losses == [(1, 1, (2, 3))]
+    await bench.roles.close()
+
+
+async def test_a_standby_decides_nothing(tmp_path: Path) -> None:
+    """It repeats what it is told, by heartbeat or store, and counts no turn for that."""
+    bench = Bench(tmp_path).load()
+    bench.set(IN, IN, IN)
+    assert bench.roles.active.turn == 1
+    bench.roles.is_owner = False
+    bench.roles.learn_active(Active(7, 1, None, frozenset()))
+    bench.roles.adopt(Shared(0, [], 2, 0), True, bench.now)  # the owner's older word comes late
+    assert (bench.roles.active.active, bench.roles.active.turn) == (2, 7)
     await bench.roles.close()
 
 
