@@ -32,7 +32,7 @@ from rmlb.sip.address import Transport, is_ip_literal, is_loopback
 _TRANSPORTS = (Transport.UDP, Transport.TCP, Transport.TLS)
 _LETTER = {transport: number for number, transport in enumerate(_TRANSPORTS)}
 _KINDS = (Kind.TO_MEMBER, Kind.RESPONSE, Kind.OUTWARD)
-_STEPS = (None, Step.MARK, Step.BINDING, Step.ALGORITHM)
+_STEPS = (None, Step.MARK, Step.BINDING, Step.ALGORITHM, Step.TRANSACTION)
 
 cdef enum:
     ROOM = 72 * 1024  # the largest datagram and what we add to it
@@ -214,7 +214,7 @@ cdef class Core:
         for i in range(3):
             if tally.kinds[i]:
                 counters.kinds[_KINDS[i]] += tally.kinds[i]
-        for i in range(1, 4):
+        for i in range(1, 5):
             if tally.steps[i]:
                 counters.affinity[_STEPS[i]] += tally.steps[i]
         for i in range(self.members.count):

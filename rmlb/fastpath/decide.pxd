@@ -22,6 +22,7 @@ cdef enum:
     BY_MARK = 1
     BY_BINDING = 2
     BY_ALGORITHM = 3
+    BY_TRANSACTION = 4
 
 cdef enum:
     TO_MEMBER = 0
@@ -145,7 +146,7 @@ cdef struct Tally:
     uint64_t received[TRANSPORTS]
     uint64_t forwarded
     uint64_t kinds[3]
-    uint64_t steps[4]
+    uint64_t steps[5]
     uint64_t* requests  # by member slot
     uint64_t* initial
     uint64_t* responses  # by member slot x 7

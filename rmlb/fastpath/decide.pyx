@@ -545,7 +545,8 @@ cdef uint32_t _loop_hash(
 
 cdef int _render(
     Snapshot* s, const uint8_t* data, Request* r, const From* o, const KeySet* key, uint64_t mac,
-    const uint8_t* number, int32_t number_size, int32_t member, bint record, Outcome* out,
+    const uint8_t* number, int32_t number_size, int32_t member, bint record, uint32_t loss,
+    Outcome* out,
 ) noexcept nogil:
     """The request as it leaves under our Via (forwarding.Leaving); 0: not sure."""
     cdef uint8_t[512] own
@@ -642,7 +643,7 @@ cdef int _render(
         _put_char(&pen, 46)
         _put_number(&pen, member)
         _put_char(&pen, 46)
-        _put_number(&pen, s.loss_number)
+        _put_number(&pen, loss)
         _put_char(&pen, 46)
         _put_hex(&pen, _initiator(&s.keys[0], data, r.m.from_tag, &fits), 8)
         if not fits:
@@ -702,6 +703,84 @@ cdef int _choose_new(Core* core, uint64_t value, double now) noexcept nogil:
     return best_sure if best_sure >= 0 else best_any
 
 
+cdef int _again(
+    Core* core, const uint8_t* data, Request* r, From* o, uint32_t slot, double now, Outcome* out
+) noexcept nogil:
+    """A retransmission, or the ACK to a failure: with its transaction (SIP-RULES 3, step 0).
+
+    Not left to Python, or it would reach the member after what the caller has sent since.
+    """
+    cdef Snapshot* s = core.snapshot
+    cdef Pend* p = &core.pending.items[slot]
+    cdef Bind* b = NULL
+    cdef Member* member
+    cdef Way* way
+    cdef Uri* towards
+    cdef int target, i
+    cdef uint32_t loss = s.loss_number
+    cdef int32_t size = r.m.method_at.end - r.m.method_at.start
+    cdef bint to_tag = r.m.to_tag.end > r.m.to_tag.start
+    cdef bint begins = not to_tag and (
+        r.m.method == INVITE or r.m.method == SUBSCRIBE or r.m.method == REFER
+    )
+    if p.flags & PROMOTED:
+        return 0
+    if r.m.method == ACK:
+        if p.method != INVITE:
+            return 0
+    elif p.name_size != size or memcmp(p.name, data + r.m.method_at.start, size) != 0:
+        return 0
+    if r.bound != <uint32_t> NONE:
+        b = &core.bindings.items[r.bound]
+        if b.flags & CALLEES or (b.phase == TRYING and to_tag):
+            return 0
+        if b.transaction == r.mac:
+            loss = b.loss
+    for target in range(s.member_count):
+        if s.members[target].slot == p.member:
+            break
+    else:
+        return 0
+    member = &s.members[target]
+    if member.lost or r.sender == target:
+        return 0
+    way = &member.ways[o.listener][o.transport]
+    if not way.is_open or p.over != (
+        85 if way.transport == UDP else 84 if way.transport == TCP else 83
+    ):
+        return 0
+    towards = &r.routes.values[r.first] if r.first < r.routes.count else &r.uri
+    i = _member_named(
+        s, data + towards.host.start, towards.host.end - towards.host.start,
+        towards.port if towards.port else 5060,
+    )
+    if i >= 0 and i != target and s.members[i].lost:
+        return 0
+    if begins and s.record_route and way.listener != o.listener:
+        return 0
+    out.transport = way.transport
+    out.listener = way.listener
+    out.host = way.host
+    out.port = way.port
+    out.channel = 0
+    out.member = target
+    out.answered_by = -1
+    out.kind = TO_MEMBER
+    out.step = BY_TRANSACTION
+    out.initial = False
+    out.status = 0
+    if not _render(
+        s, data, r, o, &s.keys[0], r.mac, member.number.octets, member.number.size, member.id,
+        begins and s.record_route, loss, out,
+    ):
+        return 0
+    if way.transport == UDP and out.size > s.datagram_limit:
+        return 0
+    if b != NULL:
+        bind_touch(core.bindings, r.bound, now)
+    return 1
+
+
 cdef int _to_member(
     Core* core, const uint8_t* data, Request* r, From* o, double now, Outcome* out
 ) noexcept nogil:
@@ -725,8 +804,9 @@ cdef int _to_member(
     cdef Span value
     mac = r.mac
     call = r.call
-    if pend_find(core.pending, mac) != <uint32_t> NONE:
-        return 0
+    slot = pend_find(core.pending, mac)
+    if slot != <uint32_t> NONE:
+        return _again(core, data, r, o, slot, now, out)
     for i in range(1, s.key_count):
         found = _branch_mac(&s.keys[i], data, &r.m, &r.via, &fits)
         if pend_find(core.pending, found) != <uint32_t> NONE:
@@ -803,7 +883,7 @@ cdef int _to_member(
     out.status = 0
     if not _render(
         s, data, r, o, &s.keys[0], mac, member.number.octets, member.number.size, member.id,
-        begins and s.record_route, out,
+        begins and s.record_route, s.loss_number, out,
     ):
         return 0
     if way.transport == UDP and out.size > s.datagram_limit:
@@ -879,7 +959,7 @@ cdef int _outward(
     out.step = NO_STEP
     out.initial = False
     out.status = 0
-    if not _render(s, data, r, o, &s.keys[0], r.mac, b"0", 1, 0, False, out):
+    if not _render(s, data, r, o, &s.keys[0], r.mac, b"0", 1, 0, False, 0, out):
         return 0
     return out.transport != UDP or out.size <= MOST_UDP
 
