@@ -30,6 +30,8 @@ class ExactRouter(CompiledRouter):
     """The compiled engine, its messages in blocks of their size."""
 
     def receive(self, data: bytes, origin: Origin, now: float) -> Verdict:
+        if not self.ownership.may_forward():
+            return self.receive_odd(data, origin, now)
         plain = exact.decide(self.core, data, origin, now)
         return plain if plain is not None else self.receive_odd(data, origin, now)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from rmlb.fastpath.engine import CompiledRouter
 from rmlb.routing.affinity import Memory
-from rmlb.routing.bindings import BindingLimits, Bindings, Phase
+from rmlb.routing.bindings import BindingLimits, Bindings, Change, Phase
 from rmlb.routing.counters import Counters
 from rmlb.routing.overload import LoadLimits, Loads
 from rmlb.routing.pending import PendingLimits, PendingRequests
@@ -191,19 +191,23 @@ class Lockstep:
             same(f"silence of {member}", *silent)
 
     def _compare_journals(self) -> None:
-        """The same changes; but how often one with traffic is repeated is each engine's own affair
-        (spread by key or by time), and so is whether one that was forgotten in between is told."""
+        """What either tells other balancers of a binding is what it is by now.
+
+        How often a live one with traffic is told again is each engine's own affair: Python goes by
+        the time, C spreads them by key. Of one that was replaced in between C tells nothing.
+        """
         one, other = self.python.memory.bindings, self.compiled.memory.bindings
         expected, found = ({c.key: c for c in b.take_changes(10**6)} for b in (one, other))
-        for key in expected.keys() | found.keys():
-            change, binding = expected.get(key) or found[key], one.find(key)
-            if binding is None or binding.phase is Phase.LIVE:
+        for key in sorted(expected.keys() | found.keys()):
+            binding = one.find(key)
+            if binding is None:
                 continue
-            if change.ended is (binding.phase is Phase.ENDED) and key in expected:
-                same(f"change of {key:x}", expected[key], found.get(key))
-        for key in expected.keys() & found.keys():
-            if one.find(key) is not None:
-                same(f"change of {key:x}", expected[key], found[key])
+            live, ended = binding.phase is Phase.LIVE, binding.phase is Phase.ENDED
+            now = Change(key, binding.member, binding.loss, live, ended, binding.expires)
+            if key in found:
+                same(f"change of {key:x}", now, found[key])
+            if not live and (key in found or expected[key] == now):
+                same(f"change of {key:x}", expected.get(key), found.get(key))
 
     def _compare_bindings(self) -> None:
         one, other = self.python.memory.bindings, self.compiled.memory.bindings
