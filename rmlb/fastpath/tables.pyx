@@ -820,8 +820,11 @@ cdef class Bindings:
         return self._repeat
 
     def take_changes(self, int most):
-        cdef list found = self._unbound[:most]
         cdef uint32_t slot
+        cdef list found = []
+        for change in self._unbound[:most]:  # of a call that has come here since, its binding tells
+            if index_find(&self.t.index, change.key) == <uint32_t> NONE:
+                found.append(change)
         del self._unbound[:most]
         while self.t.changed_count and len(found) < most:
             slot = index_find(&self.t.index, self.t.changed[self.t.changed_first])
