@@ -44,10 +44,13 @@ STREAMS = {
 }
 
 
-def cpu_s(pid: int) -> float:
-    """User and system time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+def cpu_s(lb: Balancer) -> float:
+    """User and system time of the keeper and of the worker."""
+    total = 0
+    for pid in (lb.pid, *lb.children()):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / TICKS
 
 
 @contextlib.contextmanager
@@ -103,9 +106,9 @@ def measure(condition: str, engine: str, rate: float, seconds: float) -> float:
         with reading(lb, STREAMS.get(condition, [])):
             calls = int(rate * seconds)
             caller = Sipp(path, "uac_full", target=lb.port, rate=rate, calls=calls, hold_ms=100)
-            before = cpu_s(lb.pid)
+            before = cpu_s(lb)
             result = caller.run()
-            spent = cpu_s(lb.pid) - before
+            spent = cpu_s(lb) - before
             assert (result.successful, result.failed) == (calls, 0), result
             messages = lb.metrics().total("rmlb_messages_received_total")
             lost = lb.status()["trace"]["lost"]
