@@ -11,7 +11,7 @@ from traffic import Traffic
 
 from rmlb import fastpath
 
-GROUPS, EACH = 8, 3_000
+GROUPS, EACH = 8, 5_000
 
 
 def test_the_compiled_engine_is_there() -> None:
