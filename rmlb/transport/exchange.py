@@ -313,7 +313,7 @@ class Exchange:
             self._readers += [
                 UdpReader(udp, self.receive, self._refused) for udp in self._udp.values()
             ]
-        elif self._udp:
+        else:  # without a UDP listener, too: the thread shows the keeper that it turns
             reader = OddReader(
                 packets, self.receive_odd, self.send, self._refused, self._engine.tell_changes
             )
