@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -163,6 +163,16 @@ class Balancer(Process):
         status, text = self.get("/metrics")
         assert status == 200
         return Metrics(text)
+
+    def open_connections(self) -> int:
+        """Streams of callers and members, as it counts them."""
+        return int(self.metrics().total("rmlb_connections"))
+
+    def see_close(self, close: Callable[[], object]) -> None:
+        """Close a connection to it, and wait until it has noticed."""
+        before = self.open_connections()
+        close()
+        wait_until("it sees the end", lambda: self.open_connections() < before)
 
     def put_state(self, member: int, state: str) -> None:
         """What `rmlb enable|drain|disable N` does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import signal
@@ -42,10 +43,11 @@ def free_port() -> int:
 
 
 def _is_free(port: int) -> bool:
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with socket.socket(socket.AF_INET, kind) as probe:
+    places = ((socket.AF_INET, HOST), (socket.AF_INET6, "::1"))
+    for (family, host), kind in itertools.product(places, (socket.SOCK_STREAM, socket.SOCK_DGRAM)):
+        with socket.socket(family, kind) as probe:
             try:
-                probe.bind((HOST, port))
+                probe.bind((host, port))
             except OSError:
                 return False
     return True

@@ -155,9 +155,7 @@ def test_caller_reconnects_between_invite_and_200(quick: Setting) -> None:
     )
     stream.send(data)
     got = member.hear("INVITE")
-    stream.close()
-    assert stream.closed.wait(2)
-    time.sleep(0.05)
+    quick.balancer.see_close(stream.close)
     got.answer(response(got, 200, tag="m", contact=member.contact("tcp")))
     answer = caller.hear("200")
     assert answer.stream is not None
@@ -170,7 +168,7 @@ def test_caller_resets_its_connection(quick: Setting) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         sock.sendall(request("MESSAGE", URI, via=caller.via("tcp"), call_id=new_call_id()))
         got = member.hear("MESSAGE")
-    time.sleep(0.05)
+        quick.balancer.see_close(sock.close)
     got.answer(response(got, 200, tag="m"))
     caller.hear("200")
 
@@ -179,8 +177,8 @@ def test_nobody_at_the_sent_by_harms_nobody(quick: Setting) -> None:
     with quick.plain() as sock:
         sock.sendall(request("MESSAGE", URI, via=f"TCP {HOST}:9", call_id=new_call_id()))
         got = quick.member.hear("MESSAGE")
+        quick.balancer.see_close(sock.close)
     before = quick.unsent("connect_failed")
-    time.sleep(0.05)
     got.answer(response(got, 200, tag="m"))
     wait_until("counted", lambda: quick.unsent("connect_failed") == before + 1)
 
@@ -459,14 +457,14 @@ def test_connections_per_source(tight: Setting) -> None:
             sock.sendall(tight.options())
             assert status_of(read_messages(sock, 1)[0]) == 200
     assert tight.unsent("too_many_connections") == 1
-    wait_until("closed", lambda: _open_connections(tight) == 0)
+    wait_until("closed", lambda: tight.balancer.open_connections() == 0)
     with tight.plain() as sock:
         sock.sendall(tight.options())
         assert status_of(read_messages(sock, 1)[0]) == 200
 
 
 def test_connections_of_all_sources(tight: Setting) -> None:
-    wait_until("closed", lambda: _open_connections(tight) == 0)
+    wait_until("closed", lambda: tight.balancer.open_connections() == 0)
     with ExitStack() as stack:
         for index in range(5):
             sock = stack.enter_context(
@@ -506,13 +504,9 @@ def test_an_idle_connection_to_a_member_is_no_trouble(tmp_path: Path) -> None:
         for _ in range(2):
             call = set_up(setting.caller, setting.member, setting.place, "udp")
             converse(call.caller, call.callee, "BYE")
-            wait_until("closed", lambda: _open_connections(setting) == 0)
+            wait_until("closed", lambda: setting.balancer.open_connections() == 0)
         assert setting.member.accepted >= 3, "probes have their own, and stay"
         assert "member-suspect" not in setting.balancer.stderr
-
-
-def _open_connections(setting: Setting) -> float:
-    return setting.balancer.metrics().total("rmlb_connections")
 
 
 def test_sums_balance(quick: Setting, tight: Setting) -> None:

@@ -126,8 +126,7 @@ def test_answer_for_a_vanished_tls_connection(setting: Setting) -> None:
     stream = setting.secure.connect(setting.tls_place, tls=True)
     stream.send(request("MESSAGE", URI, via=setting.secure.via("tls"), call_id=new_call_id()))
     got = setting.member.hear("MESSAGE")
-    stream.close()
-    assert stream.closed.wait(2)
+    setting.balancer.see_close(stream.close)
     got.answer(response(got, 200, tag="m"))
     answer = setting.secure.hear("200")
     assert answer.transport == "tls"
