@@ -38,6 +38,7 @@ test: .venv/.dev ## every test, against real sipp, kamailio, ...
 check: .venv/.dev ## format, lint, types, import layers
 	@$(BIN)/ruff format --check --quiet . || { echo "unformatted: make fix"; exit 1; }
 	@$(BIN)/ruff check --quiet .
+	@PATH=$(BIN):$$PATH cython-lint rmlb/fastpath/*.pyx rmlb/fastpath/*.pxd
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache | tail -n 3
 

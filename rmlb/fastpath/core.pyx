@@ -6,7 +6,7 @@ octets in Python (streams, tests); datagrams are handled by packets.pyx without 
 recursive: the Python router holds it for a whole message, and its tables are these.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -21,13 +21,12 @@ from rmlb.fastpath.scan cimport Span, ipv4_at
 from rmlb.fastpath.siphash cimport sip_key
 from rmlb.fastpath.tables cimport MOST_MEMBERS
 
-from rmlb.routing.counters import Counters
 from rmlb.routing.forwarding import record_route_line, via_value
 from rmlb.routing.keys import member_seed
 from rmlb.routing.member import Health
 from rmlb.routing.selection import Algorithm
 from rmlb.routing.verdict import Destination, Forward, Kind, Step
-from rmlb.sip.address import Transport, is_ip_literal, is_loopback
+from rmlb.sip.address import Transport
 
 _TRANSPORTS = (Transport.UDP, Transport.TCP, Transport.TLS)
 _LETTER = {transport: number for number, transport in enumerate(_TRANSPORTS)}
@@ -240,7 +239,7 @@ cdef class Core:
         return s
 
     cdef int _fill(self, Snapshot* s, table) except -1:
-        cdef int i, k
+        cdef int i
         cdef KeySet* key
         others = [each for each in table.keys.all if each is not table.keys.signing]
         keys = [table.keys.signing, *others]

@@ -8,16 +8,16 @@ Each guard returns 0 for a reason that stands in routing/ under the same words.
 """
 
 from libc.math cimport INFINITY, log
-from libc.string cimport memchr, memcmp, memcpy
+from libc.string cimport memcmp, memcpy
 
 from rmlb.fastpath.scan cimport (
     ACK, BYE, CANCEL, HAS_OWN_VIA_PARAM, HAS_PROXY_REQUIRE, HAS_SESSION_HEADER, INVITE, MAX_ROUTES,
-    OPTIONS, OTHER, REFER, SUBSCRIBE, Scan, Span, Uri, Via, ipv4_at, number_at, parse_route,
+    OPTIONS, REFER, SUBSCRIBE, Scan, Span, Uri, Via, ipv4_at, number_at, parse_route,
     parse_uri, parse_via, scan, uri_param,
 )
 from rmlb.fastpath.siphash cimport siphash24
 from rmlb.fastpath.tables cimport (
-    CALLEES, ENDED, FAILED, INITIAL, LIVE, NOBODY, PROMOTED, PROVISIONAL, RINGS, TRYING, WAITING,
+    CALLEES, INITIAL, LIVE, PROMOTED, PROVISIONAL, RINGS, TRYING, WAITING,
     Bind, Pend, TAG_ROOM, bind_answered, bind_ended, bind_failed, bind_find, bind_new, bind_touch,
     load_first_answer, load_has_room, load_heard, load_sent, pend_add_tag, pend_answered, pend_find,
     pend_new, pend_prefetch, pend_provisional, METHOD_ROOM,
@@ -57,6 +57,9 @@ cdef struct Mark:
 
 
 cdef const uint8_t* HEX = b"0123456789abcdef"
+
+cdef uint8_t[3] _LETTERS  # of transports, as the table of remembered requests has them
+_LETTERS[UDP], _LETTERS[TCP], _LETTERS[TLS] = 85, 84, 83
 
 
 cdef inline void _put(Pen* pen, const uint8_t* octets, int32_t size) noexcept nogil:
@@ -153,7 +156,9 @@ cdef inline int _key_of(const Snapshot* s, const uint8_t* id) noexcept nogil:
 # who is who
 
 
-cdef int _member_named(const Snapshot* s, const uint8_t* host, int32_t size, int port) noexcept nogil:
+cdef int _member_named(
+    const Snapshot* s, const uint8_t* host, int32_t size, int port
+) noexcept nogil:
     """Index of the member that listens there, -1: none."""
     cdef uint32_t place = 2166136261
     cdef int32_t i
@@ -198,7 +203,9 @@ cdef bint _is_vip(const Snapshot* s, const uint8_t* host, int32_t size) noexcept
     return False
 
 
-cdef bint _is_own_endpoint(const Snapshot* s, const uint8_t* host, int32_t size, int port) noexcept nogil:
+cdef bint _is_own_endpoint(
+    const Snapshot* s, const uint8_t* host, int32_t size, int port
+) noexcept nogil:
     cdef int i
     for i in range(s.own_count):
         if s.own[i].port == port and _same(&s.own[i].host, host, size):
@@ -210,7 +217,9 @@ cdef inline bint _is_unicast(uint32_t host) noexcept nogil:
     return host != 0 and host != <uint32_t> 0xFFFFFFFF and host >> 28 != 14
 
 
-cdef int _sender(const Snapshot* s, const uint8_t* data, const From* o, const Via* via) noexcept nogil:
+cdef int _sender(
+    const Snapshot* s, const uint8_t* data, const From* o, const Via* via
+) noexcept nogil:
     cdef int found = _member_named(s, o.text.octets, o.text.size, o.port)
     cdef int32_t size = via.host.end - via.host.start
     cdef int port
@@ -255,7 +264,9 @@ cdef inline double _score(uint64_t value, uint64_t seed, double weight) noexcept
     return weight / -log(unit) if unit < 1.0 else INFINITY
 
 
-cdef int64_t _holder(const Snapshot* s, int64_t member, int64_t since, uint64_t value) noexcept nogil:
+cdef int64_t _holder(
+    const Snapshot* s, int64_t member, int64_t since, uint64_t value
+) noexcept nogil:
     """affinity._holder: with hotstandby off a dialog is never anyone else's."""
     return _heir(s, member, since, value) if s.hotstandby else member
 
@@ -326,7 +337,9 @@ cdef uint64_t _branch_mac(
     return siphash24(key.branch, scratch, pen.size) if fits[0] else 0
 
 
-cdef uint32_t _initiator(const KeySet* key, const uint8_t* data, Span tag, bint* fits) noexcept nogil:
+cdef uint32_t _initiator(
+    const KeySet* key, const uint8_t* data, Span tag, bint* fits
+) noexcept nogil:
     cdef uint8_t[1024] scratch
     cdef Pen pen
     pen.octets = scratch
@@ -395,7 +408,9 @@ cdef int _read_mark(
 # edits
 
 
-cdef inline void _edit(Edits* edits, int32_t start, int32_t end, const uint8_t* text, int32_t size) noexcept nogil:
+cdef inline void _edit(
+    Edits* edits, int32_t start, int32_t end, const uint8_t* text, int32_t size
+) noexcept nogil:
     """Kept sorted by place; equal places keep their order."""
     cdef int i = edits.count
     if i == MOST_EDITS:
@@ -703,6 +718,43 @@ cdef int _choose_new(Core* core, uint64_t value, double now) noexcept nogil:
     return best_sure if best_sure >= 0 else best_any
 
 
+cdef int _towards(
+    Snapshot* s, const uint8_t* data, Request* r, From* o, int target, bint begins, uint32_t loss,
+    Outcome* out,
+) noexcept nogil:
+    """The request as it goes to a member (delivery.to_member); 0: not sure. Changes nothing."""
+    cdef Member* member = &s.members[target]
+    cdef Way* way = &member.ways[o.listener][o.transport]
+    cdef Uri* towards = &r.routes.values[r.first] if r.first < r.routes.count else &r.uri
+    cdef bint record = begins and s.record_route
+    cdef int named
+    if r.sender == target or not way.is_open:
+        return 0
+    named = _member_named(
+        s, data + towards.host.start, towards.host.end - towards.host.start,
+        towards.port if towards.port else 5060,
+    )
+    if named >= 0 and named != target and s.members[named].lost:
+        return 0  # re-homed
+    if record and way.listener != o.listener:
+        return 0  # two entries
+    out.transport = way.transport
+    out.listener = way.listener
+    out.host = way.host
+    out.port = way.port
+    out.channel = 0
+    out.member = target
+    out.answered_by = -1
+    out.kind = TO_MEMBER
+    out.status = 0
+    if not _render(
+        s, data, r, o, &s.keys[0], r.mac, member.number.octets, member.number.size, member.id,
+        record, loss, out,
+    ):
+        return 0
+    return way.transport != UDP or out.size <= s.datagram_limit
+
+
 cdef int _again(
     Core* core, const uint8_t* data, Request* r, From* o, uint32_t slot, double now, Outcome* out
 ) noexcept nogil:
@@ -713,10 +765,7 @@ cdef int _again(
     cdef Snapshot* s = core.snapshot
     cdef Pend* p = &core.pending.items[slot]
     cdef Bind* b = NULL
-    cdef Member* member
-    cdef Way* way
-    cdef Uri* towards
-    cdef int target, i
+    cdef int target
     cdef uint32_t loss = s.loss_number
     cdef int32_t size = r.m.method_at.end - r.m.method_at.start
     cdef bint to_tag = r.m.to_tag.end > r.m.to_tag.start
@@ -741,41 +790,12 @@ cdef int _again(
             break
     else:
         return 0
-    member = &s.members[target]
-    if member.lost or r.sender == target:
+    if s.members[target].lost:
         return 0
-    way = &member.ways[o.listener][o.transport]
-    if not way.is_open or p.over != (
-        85 if way.transport == UDP else 84 if way.transport == TCP else 83
-    ):
+    if not _towards(s, data, r, o, target, begins, loss, out) or p.over != _LETTERS[out.transport]:
         return 0
-    towards = &r.routes.values[r.first] if r.first < r.routes.count else &r.uri
-    i = _member_named(
-        s, data + towards.host.start, towards.host.end - towards.host.start,
-        towards.port if towards.port else 5060,
-    )
-    if i >= 0 and i != target and s.members[i].lost:
-        return 0
-    if begins and s.record_route and way.listener != o.listener:
-        return 0
-    out.transport = way.transport
-    out.listener = way.listener
-    out.host = way.host
-    out.port = way.port
-    out.channel = 0
-    out.member = target
-    out.answered_by = -1
-    out.kind = TO_MEMBER
     out.step = BY_TRANSACTION
     out.initial = False
-    out.status = 0
-    if not _render(
-        s, data, r, o, &s.keys[0], r.mac, member.number.octets, member.number.size, member.id,
-        begins and s.record_route, loss, out,
-    ):
-        return 0
-    if way.transport == UDP and out.size > s.datagram_limit:
-        return 0
     if b != NULL:
         bind_touch(core.bindings, r.bound, now)
     return 1
@@ -788,7 +808,7 @@ cdef int _to_member(
     cdef Snapshot* s = core.snapshot
     cdef uint64_t mac, found, call
     cdef uint32_t bound, slot
-    cdef int key = 0, i, target, step
+    cdef int i, target, step
     cdef int64_t holder
     cdef bint fits
     cdef bint to_tag = r.m.to_tag.end > r.m.to_tag.start
@@ -799,8 +819,6 @@ cdef int _to_member(
     cdef Bind* b = NULL
     cdef Pend* p
     cdef Member* member
-    cdef Way* way
-    cdef Uri* towards
     cdef Span value
     mac = r.mac
     call = r.call
@@ -855,39 +873,11 @@ cdef int _to_member(
         if target < 0:
             return 0
         step = BY_ALGORITHM
-    member = &s.members[target]
-    if r.sender == target:
+    if not _towards(s, data, r, o, target, begins, s.loss_number, out):
         return 0
-    way = &member.ways[o.listener][o.transport]
-    if not way.is_open:
-        return 0
-    towards = &r.routes.values[r.first] if r.first < r.routes.count else &r.uri
-    i = _member_named(
-        s, data + towards.host.start, towards.host.end - towards.host.start,
-        towards.port if towards.port else 5060,
-    )
-    if i >= 0 and i != target and s.members[i].lost:
-        return 0  # re-homed
-    if begins and s.record_route and way.listener != o.listener:
-        return 0  # two entries
-    out.transport = way.transport
-    out.listener = way.listener
-    out.host = way.host
-    out.port = way.port
-    out.channel = 0
-    out.member = target
-    out.answered_by = -1
-    out.kind = TO_MEMBER
     out.step = step
     out.initial = initial
-    out.status = 0
-    if not _render(
-        s, data, r, o, &s.keys[0], mac, member.number.octets, member.number.size, member.id,
-        begins and s.record_route, s.loss_number, out,
-    ):
-        return 0
-    if way.transport == UDP and out.size > s.datagram_limit:
-        return 0
+    member = &s.members[target]
     # sure: from here on things change
     if r.m.method != ACK:
         slot = pend_new(
@@ -906,8 +896,8 @@ cdef int _to_member(
         p.port = <uint16_t> o.port
         p.listener = <uint16_t> o.listener
         p.channel = o.channel
-        p.transport = 85 if o.transport == UDP else 84 if o.transport == TCP else 83
-        p.over = 85 if way.transport == UDP else 84 if way.transport == TCP else 83
+        p.transport = _LETTERS[o.transport]
+        p.over = _LETTERS[out.transport]
         load_sent(core.loads, member.slot, now, initial)
     if begins:
         bound = bind_new(
@@ -1027,7 +1017,9 @@ cdef struct OwnVia:
     int32_t body_end
 
 
-cdef int _read_own(const Snapshot* s, const uint8_t* data, const Via* via, OwnVia* out) noexcept nogil:
+cdef int _read_own(
+    const Snapshot* s, const uint8_t* data, const Via* via, OwnVia* out
+) noexcept nogil:
     """Branch and parameter of our Via, of the form that they have; not verified."""
     cdef int32_t at = via.branch.start, end = via.branch.end
     cdef Span digits

@@ -129,7 +129,7 @@ cdef enum:
     ERRORS = 256
     INNOCENT_TRIES = 16  # as rmlb.transport.udp: another error may have come meanwhile
     MOST_SOCKETS = 16
-    COPIES = 8 * 1024 * 1024  # of messages, while somebody asks: a poll of 20 a second takes 1.5 MiB
+    COPIES = 8 * 1024 * 1024  # while somebody asks; a poll of 20 a second takes 1.5 MiB
     NICE = -10
     GATHER_NS = 100000
     BUSY_NS = 300000  # batches that follow one another within this gather
@@ -380,14 +380,14 @@ cdef void _handle(
 
 cdef int _read(Loop* d, Socket* by) noexcept nogil:
     """What has arrived; returns how many datagrams, -1 for an error that the error queue tells."""
-    cdef int i, got, rounds, total = 0
+    cdef int i, got, _, total = 0
     cdef double now
     cdef From origin
     cdef uint32_t queued, changed
     cdef bint tell
     cdef uint64_t one = 1
     origin.text.size = 0
-    for rounds in range(ROUNDS):
+    for _ in range(ROUNDS):
         for i in range(BATCH):
             d.received[i].msg_hdr.msg_namelen = sizeof(sockaddr_in6)
         got = recvmmsg(by.fd, d.received, BATCH, MSG_DONTWAIT, NULL)
@@ -426,11 +426,12 @@ cdef void _gather(Loop* d) noexcept nogil:
     batch of ten costs a third of ten batches. Alone, a datagram is seen to at once.
     """
     cdef timespec pause
-    cdef int i, got, read, rounds
+    cdef int i, got, read, _
     cdef double before, now = _now()
     pause.tv_sec = 0
     pause.tv_nsec = GATHER_NS
-    for rounds in range(LOOK_AROUND):
+    for _ in range(LOOK_AROUND):
+        _stamp(d)
         before = now
         nanosleep(&pause, NULL)
         got = 0
@@ -452,9 +453,9 @@ cdef void _read_errors(Loop* d, Socket* by) noexcept nogil:
     cdef uint8_t[512] scrap
     cdef Record record, last
     cdef uint64_t one = 1
-    cdef int i
+    cdef int _
     memset(&last, 0, sizeof(Record))
-    for i in range(ERRORS):
+    for _ in range(ERRORS):
         memset(&message, 0, sizeof(msghdr))
         memset(&record, 0, sizeof(Record))
         into.iov_base = scrap
@@ -683,7 +684,10 @@ cdef class PacketLoop:
                 host = _socket.inet_ntop(_socket.AF_INET6, record.host[:16])
             octets = self._copies[at : at + record.size]
             found.append(
-                (record.channel / 1e6, record.kind == COPY_IN, record.listener, host, record.port, octets)
+                (
+                    record.channel / 1e6, record.kind == COPY_IN, record.listener, host,
+                    record.port, octets,
+                )
             )
             at += (record.size + 7) & ~<uint32_t> 7
         return found

@@ -41,7 +41,9 @@ cdef void _fill_classes() noexcept:
 _fill_classes()
 
 
-cdef inline bint _is(const uint8_t* at, int32_t size, const char* lower, int32_t length) noexcept nogil:
+cdef inline bint _is(
+    const uint8_t* at, int32_t size, const char* lower, int32_t length
+) noexcept nogil:
     """The octets are `lower` in any case; `lower` has letters, digits and hyphens."""
     cdef int32_t i
     cdef uint8_t c

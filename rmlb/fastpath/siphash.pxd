@@ -21,39 +21,41 @@ cdef inline SipKey sip_key(const uint8_t* octets) noexcept nogil:
     return key
 
 
+cdef inline void _rounds(uint64_t* v, int count) noexcept nogil:
+    cdef int _
+    for _ in range(count):
+        v[0] += v[1]
+        v[1] = rotl(v[1], 13) ^ v[0]
+        v[0] = rotl(v[0], 32)
+        v[2] += v[3]
+        v[3] = rotl(v[3], 16) ^ v[2]
+        v[0] += v[3]
+        v[3] = rotl(v[3], 21) ^ v[0]
+        v[2] += v[1]
+        v[1] = rotl(v[1], 17) ^ v[2]
+        v[2] = rotl(v[2], 32)
+
+
 cdef inline uint64_t siphash24(SipKey key, const uint8_t* data, size_t size) noexcept nogil:
-    cdef uint64_t v0 = key.k0 ^ <uint64_t> 0x736F6D6570736575
-    cdef uint64_t v1 = key.k1 ^ <uint64_t> 0x646F72616E646F6D
-    cdef uint64_t v2 = key.k0 ^ <uint64_t> 0x6C7967656E657261
-    cdef uint64_t v3 = key.k1 ^ <uint64_t> 0x7465646279746573
+    cdef uint64_t[4] v
     cdef uint64_t word
     cdef size_t at = 0
-    cdef int i
-    cdef uint64_t last = (<uint64_t> size) << 56
+    v[0] = key.k0 ^ <uint64_t> 0x736F6D6570736575
+    v[1] = key.k1 ^ <uint64_t> 0x646F72616E646F6D
+    v[2] = key.k0 ^ <uint64_t> 0x6C7967656E657261
+    v[3] = key.k1 ^ <uint64_t> 0x7465646279746573
     while at + 8 <= size:
         memcpy(&word, data + at, 8)
-        v3 ^= word
-        for i in range(2):
-            v0 += v1; v1 = rotl(v1, 13); v1 ^= v0; v0 = rotl(v0, 32)
-            v2 += v3; v3 = rotl(v3, 16); v3 ^= v2
-            v0 += v3; v3 = rotl(v3, 21); v3 ^= v0
-            v2 += v1; v1 = rotl(v1, 17); v1 ^= v2; v2 = rotl(v2, 32)
-        v0 ^= word
+        v[3] ^= word
+        _rounds(v, 2)
+        v[0] ^= word
         at += 8
     word = 0
     memcpy(&word, data + at, size - at)
-    word |= last
-    v3 ^= word
-    for i in range(2):
-        v0 += v1; v1 = rotl(v1, 13); v1 ^= v0; v0 = rotl(v0, 32)
-        v2 += v3; v3 = rotl(v3, 16); v3 ^= v2
-        v0 += v3; v3 = rotl(v3, 21); v3 ^= v0
-        v2 += v1; v1 = rotl(v1, 17); v1 ^= v2; v2 = rotl(v2, 32)
-    v0 ^= word
-    v2 ^= 0xFF
-    for i in range(4):
-        v0 += v1; v1 = rotl(v1, 13); v1 ^= v0; v0 = rotl(v0, 32)
-        v2 += v3; v3 = rotl(v3, 16); v3 ^= v2
-        v0 += v3; v3 = rotl(v3, 21); v3 ^= v0
-        v2 += v1; v1 = rotl(v1, 17); v1 ^= v2; v2 = rotl(v2, 32)
-    return v0 ^ v1 ^ v2 ^ v3
+    word |= <uint64_t> size << 56
+    v[3] ^= word
+    _rounds(v, 2)
+    v[0] ^= word
+    v[2] ^= 0xFF
+    _rounds(v, 4)
+    return v[0] ^ v[1] ^ v[2] ^ v[3]

@@ -177,7 +177,9 @@ cdef uint32_t pend_new(
 ) noexcept nogil
 cdef void pend_provisional(PendTable* t, uint32_t slot, int status, double now) noexcept nogil
 cdef void pend_answered(PendTable* t, uint32_t slot, int status, double now) noexcept nogil
-cdef bint pend_add_tag(PendTable* t, uint32_t slot, const uint8_t* tag, uint32_t size) noexcept nogil
+cdef bint pend_add_tag(
+    PendTable* t, uint32_t slot, const uint8_t* tag, uint32_t size
+) noexcept nogil
 
 cdef bint load_has_room(LoadTable* t, uint16_t member, double now) noexcept nogil
 cdef void load_sent(LoadTable* t, uint16_t member, double now, bint limited) noexcept nogil

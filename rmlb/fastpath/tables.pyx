@@ -10,12 +10,12 @@ Nothing here locks: whoever calls holds the engine.
 """
 
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcpy, memset
 
 from rmlb.fastpath.containers cimport (
-    NONE, __builtin_prefetch, index_find, index_free, index_make, index_put, index_remove, links_free, links_make,
-    list_append, list_clear, list_remove, reserve, wheel_first, wheel_free, wheel_make, wheel_put,
-    wheel_take,
+    NONE, __builtin_prefetch, index_find, index_free, index_make, index_put, index_remove,
+    links_free, links_make, list_append, list_clear, list_remove, reserve, wheel_first,
+    wheel_free, wheel_make, wheel_put, wheel_take,
 )
 from rmlb.fastpath.scan cimport Method
 
@@ -368,7 +368,8 @@ cdef uint32_t pend_new(
     PendTable* t, uint64_t key, const uint8_t* data, uint32_t size, uint16_t member, double now,
     bint invite,
 ) noexcept nogil:
-    """PendingRequests.remember; NONE if there is no memory. Flags, origin, method are the caller's."""
+    """PendingRequests.remember; NONE if there is no memory. Flags, origin and method are set by
+    whoever calls."""
     cdef uint32_t slot
     cdef Pend* p
     cdef uint8_t* kept = _block_take(t, size)
@@ -435,7 +436,9 @@ cdef void pend_answered(PendTable* t, uint32_t slot, int status, double now) noe
     p.octets = p.tag_size
 
 
-cdef bint pend_add_tag(PendTable* t, uint32_t slot, const uint8_t* tag, uint32_t size) noexcept nogil:
+cdef bint pend_add_tag(
+    PendTable* t, uint32_t slot, const uint8_t* tag, uint32_t size
+) noexcept nogil:
     """An early dialog of the attempt; False if it is one more than fits."""
     cdef Pend* p = &t.items[slot]
     cdef uint32_t i
@@ -461,7 +464,7 @@ cdef bint pend_add_tag(PendTable* t, uint32_t slot, const uint8_t* tag, uint32_t
 
 cdef inline void _fill(LoadTable* t, Load* load, double now) noexcept nogil:
     cdef double rate = <double> t.calls_per_second
-    cdef double least = <double> (t.calls_per_second if t.calls_per_second < LEAST_BURST else LEAST_BURST)
+    cdef double least = rate if rate < LEAST_BURST else <double> LEAST_BURST
     cdef double most = rate * BURST_S
     if most < least:
         most = least
@@ -509,7 +512,6 @@ cdef void load_heard(LoadTable* t, uint16_t member) noexcept nogil:
 cdef void load_first_answer(LoadTable* t, uint16_t member, double took_s) noexcept nogil:
     """Loads.first_answer"""
     cdef Load* load = &t.items[member]
-    cdef double most
     cdef int bucket = 0
     load.waiting -= 1
     while bucket < FIRST_BOUNDS and took_s > t.first_bounds[bucket]:
@@ -918,7 +920,8 @@ cdef class Bindings:
     def __sizeof__(self):
         """Octets of the table for as many bindings as there may be."""
         cdef uint64_t each = sizeof(Bind) + 8 + 8 + 12  # key, age, wheel
-        return 8 * MAX_CHANGES + each * self.t.slots + 4 * (<uint64_t> self.t.index.mask + 1) + 12 * BIND_SECONDS
+        cdef uint64_t index = 4 * (<uint64_t> self.t.index.mask + 1)
+        return 8 * MAX_CHANGES + each * self.t.slots + index + 12 * BIND_SECONDS
 
 
 cdef class PendingRequests:

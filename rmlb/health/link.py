@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import ssl
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -82,7 +83,7 @@ class Probe:
             return False
 
 
-class Link:
+class Link(ABC):
     """Opened when needed, kept while it works. One probe at a time."""
 
     def __init__(self, to: SipAddress, source: str, user: str) -> None:
@@ -94,12 +95,12 @@ class Link:
         self.waiting_for = ""
         """What the link waits for before it can send; empty once a probe is on its way."""
 
+    @abstractmethod
     async def ask(self, repeat_s: float) -> Message:
         """Send a probe and wait for its final answer, however long that takes.
 
         UDP repeats it every `repeat_s`. Raises OSError when the member cannot be reached.
         """
-        raise NotImplementedError
 
     def start_anew(self) -> None:
         """No answer in time: the next probe opens a new socket, the old one reads on a while."""
