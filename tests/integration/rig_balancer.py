@@ -106,7 +106,7 @@ class Balancer(Process):
             directory, name, [sys.executable, "-m", "rmlb.cli", "run", self.config_path]
         )
 
-    def start(self, *, ready: bool = True, timeout_s: float = 15.0) -> Self:
+    def start(self, *, ready: bool = True, timeout_s: float = 30.0) -> Self:
         """Start it and wait until it can carry calls (`ready=False`: until it is alive)."""
         self._spawn(self._env)
         path = "/readyz" if ready else "/healthz"

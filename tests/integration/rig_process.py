@@ -96,7 +96,13 @@ class Process:
         return self
 
     def __enter__(self) -> Self:
-        return self if self.running else self.start()
+        if self.running:
+            return self
+        try:
+            return self.start()
+        except BaseException as error:  # nobody else would end it
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
 
     def _spawn(self, env: Mapping[str, str] | None = None) -> None:
         self._starts += 1
@@ -205,6 +211,7 @@ class SimulatedMember(Process):
         wait_until(
             f"{self.name} listens",
             lambda: is_bound(self.port, "tcp") and is_bound(self.port, "udp"),
+            timeout_s=30.0,
         )
         return self
 
