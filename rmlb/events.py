@@ -92,6 +92,7 @@ class EventName(StrEnum):
     STATE_STORE_LOST = "state-store-lost"
     STATE_STORE_BACK = "state-store-back"
     STATE_STORE_NOT_UNDERSTOOD = "state-store-not-understood"
+    SOURCE_LIMITED = "source-limited"
     FAULT = "fault"
 
 

@@ -603,6 +603,8 @@ class Node:
         while True:
             await asyncio.sleep(TICK_S)
             self._router.expire(loop.time())
+            for source in self._router.take_limited():
+                self.tell(EventName.SOURCE_LIMITED, Severity.WARNING, source=source)
             if self._weights != {m.id: m.weight for m in self._members().values()}:
                 self._publish()
             self._tell_readiness()

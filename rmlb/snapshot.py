@@ -14,6 +14,7 @@ from rmlb.routing.member import Member
 from rmlb.routing.overload import LoadLimits, Loads
 from rmlb.routing.pending import PendingLimits, PendingRequests
 from rmlb.routing.selection import Algorithm
+from rmlb.routing.sources import SourceLimits, Sources
 from rmlb.routing.table import Listener, RoutingTable
 from rmlb.sip.address import is_ip_literal
 from rmlb.sip.uri import canonical_host
@@ -74,16 +75,18 @@ def _sent_by(host: str, config: Config) -> str:
 
 def make_memory(config: Config) -> Memory:
     """Empty tables of the configured sizes."""
-    bindings, pending, load = _limits(config)
-    return Memory(Bindings(bindings), PendingRequests(pending), Loads(load))
+    bindings, pending, load, source = _limits(config)
+    return Memory(Bindings(bindings), PendingRequests(pending), Loads(load), Sources(source))
 
 
 def set_limits(memory: Memory, config: Config) -> None:
     """A reload: what is remembered stays, and new sizes and lifetimes count from now on."""
-    memory.bindings.limits, memory.pending.limits, memory.loads.limits = _limits(config)
+    bindings, pending, load, source = _limits(config)
+    memory.bindings.limits, memory.pending.limits = bindings, pending
+    memory.loads.limits, memory.sources.limits = load, source
 
 
-def _limits(config: Config) -> tuple[BindingLimits, PendingLimits, LoadLimits]:
+def _limits(config: Config) -> tuple[BindingLimits, PendingLimits, LoadLimits, SourceLimits]:
     return (
         BindingLimits(
             max_bindings=config.affinity.max_bindings,
@@ -100,6 +103,11 @@ def _limits(config: Config) -> tuple[BindingLimits, PendingLimits, LoadLimits]:
             calls_per_second=config.overload.calls_per_second,
             requests_waiting=config.overload.requests_waiting,
             adaptive=config.overload.adaptive,
+        ),
+        SourceLimits(
+            rate=config.security.source_rate,
+            penalty_s=config.security.source_penalty_s,
+            trusted=config.security.trusted,
         ),
     )
 

@@ -11,7 +11,7 @@ must know nothing else of the product, so that everything else may import it.
 from __future__ import annotations
 
 from rmlb.config.addresses import HostPort, ListenAddress, SyslogTarget, VirtualAddress
-from rmlb.config.advice import NOT_YET, expected_takeover, warnings
+from rmlb.config.advice import expected_takeover, warnings
 from rmlb.config.calls import (
     AffinityConfig,
     Algorithm,
@@ -75,5 +75,4 @@ __all__ = [
     "SecurityConfig",
     "LogConfig",
     "AdminConfig",
-    "NOT_YET",
 ]

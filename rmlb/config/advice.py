@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
 from rmlb.config.checks import is_loopback
 from rmlb.config.kinds import show_duration
-from rmlb.config.schema import TABLES, Config
+from rmlb.config.schema import Config
 from rmlb.config.service import VipProvider
 from rmlb.config.stores import store_hosts
 
 
-class NotYet(NamedTuple):
-    """Something that can be configured and has no effect in this version."""
-
-    key: str
-    """A table or a key path."""
-    text: str
-    applies: Callable[[Config], bool] = lambda config: True
-    """False for values that ask for nothing."""
-
-
-NOT_YET: tuple[NotYet, ...] = (NotYet("security.source-rate", "sources have no limit"),)
-"""One line per thing that later versions bring: the version that brings it deletes the line.
-Said only when the file gives the key a value other than its default."""
-
-
 def warnings(config: Config) -> tuple[str, ...]:
     """What is allowed but deserves a second look; each begins with its key path."""
-    return (*_warnings(config), *_not_in_effect(config))
+    return tuple(_warnings(config))
 
 
 def _warnings(config: Config) -> Iterator[str]:
@@ -47,6 +31,11 @@ def _about_calls(config: Config) -> Iterator[str]:
             "security.trusted: empty: the datanodes and session headers of initial requests are "
             "believed from anybody; name the networks of SIP Server and of the media servers"
         )
+        if config.security.source_rate:
+            yield (
+                "security.source-rate: with no trusted networks it limits SIP Server, too: it is "
+                "silenced as soon as it sends more than that"
+            )
     if not config.sip.record_route:
         yield (
             "sip.record-route: false: dialogs are found by bindings alone, so one that no "
@@ -107,28 +96,6 @@ def _about_redis(config: Config) -> Iterator[str]:
             f"vip.witness: none: {state.backend.capitalize()} may lose a lease and cannot be "
             "the witness; without one a partition may give two owners; name one Redis server"
         )
-
-
-def _not_in_effect(config: Config) -> Iterator[str]:
-    for row in NOT_YET:
-        if row.applies(config) and any(
-            key == row.key or key.startswith((f"{row.key}.", f"{row.key}["))
-            for key in _changed(config)
-        ):
-            yield f"{row.key}: not in effect yet in this version: {row.text}"
-
-
-def _changed(config: Config) -> Iterator[str]:
-    """The key paths that the file gives a value other than the default."""
-    for path in config.given:
-        table, _, key = path.partition(".")
-        if table not in TABLES:
-            yield path
-            continue
-        name, field = TABLES[table].fields()[key]
-        default = field.get_default(call_default_factory=True)
-        if field.is_required() or getattr(getattr(config, table), name) != default:
-            yield path
 
 
 def expected_takeover(config: Config) -> str:

@@ -4,6 +4,7 @@ from libc.stdint cimport uint8_t
 
 from rmlb.fastpath.decide cimport Core as CoreData
 from rmlb.fastpath.decide cimport Outcome, Snapshot
+from rmlb.fastpath.sources cimport Sources
 from rmlb.fastpath.tables cimport Bindings, Loads, Members, PendingRequests
 
 
@@ -30,6 +31,7 @@ cdef class Core:
     cdef readonly Bindings bindings
     cdef readonly PendingRequests pending
     cdef readonly Loads loads
+    cdef readonly Sources sources
     cdef object _table
     cdef bytearray _room
     cdef void hold(self)

@@ -1,8 +1,9 @@
-from rmlb.fastpath import tables
+from rmlb.fastpath import sources, tables
 from rmlb.routing.bindings import BindingLimits
 from rmlb.routing.counters import Counters
 from rmlb.routing.overload import LoadLimits
 from rmlb.routing.pending import PendingLimits
+from rmlb.routing.sources import SourceLimits
 from rmlb.routing.table import RoutingTable
 from rmlb.routing.verdict import Forward, Origin
 
@@ -10,8 +11,13 @@ class Core:
     bindings: tables.Bindings
     pending: tables.PendingRequests
     loads: tables.Loads
+    sources: sources.Sources
     def __init__(
-        self, bindings: BindingLimits, pending: PendingLimits, loads: LoadLimits
+        self,
+        bindings: BindingLimits,
+        pending: PendingLimits,
+        loads: LoadLimits,
+        sources: SourceLimits,
     ) -> None: ...
     def __enter__(self) -> Core: ...
     def __exit__(self, *exc: object) -> None: ...

@@ -91,7 +91,7 @@ cdef void* _array(size_t count, size_t size) except NULL:
 
 
 cdef class Core:
-    def __cinit__(self, binding_limits, pending_limits, load_limits):
+    def __cinit__(self, binding_limits, pending_limits, load_limits, source_limits):
         cdef pthread_mutexattr_t attributes
         memset(&self.data, 0, sizeof(self.data))
         pthread_mutexattr_init(&attributes)
@@ -102,6 +102,7 @@ cdef class Core:
         self.bindings = Bindings(binding_limits, self.members)
         self.pending = PendingRequests(pending_limits, self.members)
         self.loads = Loads(load_limits, self.members)
+        self.sources = Sources(source_limits)
         self.data.bindings = &self.bindings.t
         self.data.pending = &self.pending.t
         self.data.loads = &self.loads.t

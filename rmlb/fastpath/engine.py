@@ -50,12 +50,18 @@ class CompiledRouter(Router):
     def __init__(
         self, table: RoutingTable, memory: Memory, ownership: Ownership | None = None
     ) -> None:
-        limits = (memory.bindings.limits, memory.pending.limits, memory.loads.limits)
-        self.core = core = Core(*limits)
-        super().__init__(table, Memory(core.bindings, core.pending, core.loads), ownership)
+        self.core = core = Core(
+            memory.bindings.limits,
+            memory.pending.limits,
+            memory.loads.limits,
+            memory.sources.limits,
+        )
+        tables = Memory(core.bindings, core.pending, core.loads, core.sources)
+        super().__init__(table, tables, ownership)
         core.publish(table)
         self.packets = self._packets = PacketLoop(core)
         self._bindings = core.bindings
+        self._sources = core.sources
         if isinstance(ownership, HasPage):
             self._packets.heed(ownership.page.memory, ownership.stamp_ms)
 
@@ -88,15 +94,20 @@ class CompiledRouter(Router):
             self._bindings.on_change()
 
     def receive(self, data: bytes, origin: Origin, now: float) -> Verdict:
-        if not self.ownership.may_forward():
-            return self.receive_odd(data, origin, now)
-        plain = self.core.decide(data, origin, now)
-        return plain if plain is not None else self.receive_odd(data, origin, now)
+        with self.core:
+            heard = self._sources.may_send(origin.host, now)
+        if not heard:
+            return self.refuse_source(origin)
+        if self.ownership.may_forward():
+            plain = self.core.decide(data, origin, now)
+            if plain is not None:
+                return plain
+        return self.receive_odd(data, origin, now)
 
     def receive_odd(self, data: bytes, origin: Origin, now: float) -> Verdict:
         """What the core was not sure of."""
         with self.core:
-            return super().receive(data, origin, now)
+            return super().receive_odd(data, origin, now)
 
     def resume(self, data: bytes, origin: Origin, now: float) -> Decision:
         with self.core:

@@ -17,6 +17,7 @@ from rmlb.fastpath.core cimport (
 )
 from rmlb.fastpath.decide cimport TCP, UDP, From, Outcome, decide, text_of_ipv4
 from rmlb.fastpath.decide cimport Core as CoreData
+from rmlb.fastpath.sources cimport ADDRESS, SourceTable, source_may_send
 
 import errno as _errno
 import os
@@ -192,6 +193,7 @@ cdef struct Loop:
     uint32_t copies_used
     uint64_t copies_lost
     int64_t copied_at  # wall clock of the batch, microseconds since 1970
+    SourceTable* limited  # what each source may send
     uint64_t refused
     uint64_t errors[ERRORS]
     int64_t* page  # of rmlb.ownership; NULL: always the owner
@@ -238,6 +240,16 @@ cdef void _queue(Loop* d, Record* record, const uint8_t* payload) noexcept nogil
     memcpy(d.queue + d.queue_used, record, sizeof(Record))
     memcpy(d.queue + d.queue_used + sizeof(Record), payload, record.size)
     d.queue_used += size
+
+
+cdef inline void _address(uint8_t* out, const sockaddr_in6* source) noexcept nogil:
+    """As fastpath.sources has them."""
+    if source.sin6_family == AF_INET:
+        memset(out, 0, 10)
+        out[10] = out[11] = 255
+        memcpy(out + 12, &(<const sockaddr_in*> source).sin_addr, 4)
+    else:
+        memcpy(out, &source.sin6_addr, ADDRESS)
 
 
 cdef inline void _from_address(Record* record, const sockaddr_in6* address) noexcept nogil:
@@ -332,6 +344,12 @@ cdef void _handle(
     cdef Record record
     cdef uint32_t host
     cdef int sure = 0, fd
+    cdef uint8_t[ADDRESS] address
+    if d.limited.rate != 0.0:
+        _address(address, source)
+        if not source_may_send(d.limited, address, now):
+            d.limited.dropped += 1
+            return
     if d.owner and source.sin6_family == AF_INET and 0 <= by.listener < MOST_SOCKETS:
         host = ntohl(ipv4.sin_addr.s_addr)
         if host != origin.host or not origin.text.size:
@@ -529,6 +547,7 @@ cdef class PacketLoop:
         self.d.epoll = self.d.wake = self.d.notify = -1
         self.d.stamp_ms = -1
         self.d.core = &core.data
+        self.d.limited = &core.sources.t
         self.d.mutex = &core.mutex
         self.d.buffers = <uint8_t*> malloc(BATCH * STRIDE)
         self.d.arena = <uint8_t*> malloc(ARENA)
@@ -728,3 +747,7 @@ cdef class PacketLoop:
         if self.d.backlog_dropped:
             counters.dropped[Reason.BACKLOG] += self.d.backlog_dropped
             counters.kinds[Kind.OTHER] += self.d.backlog_dropped
+        if self.d.limited.dropped:
+            counters.received[Transport.UDP] += self.d.limited.dropped
+            counters.dropped[Reason.SOURCE_RATE] += self.d.limited.dropped
+            counters.kinds[Kind.OTHER] += self.d.limited.dropped

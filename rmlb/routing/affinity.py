@@ -15,6 +15,7 @@ from rmlb.routing.member import AdminState, Health, Member
 from rmlb.routing.overload import LoadLimits, Loads
 from rmlb.routing.pending import PendingLimits, PendingRequests, Remembered
 from rmlb.routing.selection import Algorithm, least_calls, rendezvous, round_robin
+from rmlb.routing.sources import SourceLimits, Sources
 from rmlb.routing.table import RoutingTable
 from rmlb.routing.timers import Timers
 from rmlb.routing.verdict import Own, Reason, Report, Step
@@ -33,6 +34,7 @@ class Memory:
     bindings: Bindings = field(default_factory=lambda: Bindings(BindingLimits()))
     pending: PendingRequests = field(default_factory=lambda: PendingRequests(PendingLimits()))
     loads: Loads = field(default_factory=lambda: Loads(LoadLimits()))
+    sources: Sources = field(default_factory=lambda: Sources(SourceLimits()))
     timers: Timers = field(default_factory=Timers)
     outbox: list[Own] = field(default_factory=list)
     """Messages of our own that wait to leave; the shell takes them after every call."""

@@ -96,6 +96,7 @@ class Router:
         self.table = table
         self.memory = memory
         self.ownership = ownership or Always()
+        memory.sources.spare(table.member_hosts)
         self.counters = Counters()
 
     def held(self) -> AbstractContextManager[object]:
@@ -113,6 +114,7 @@ class Router:
         elsewhere, into the outbox.
         """
         before, self.table = self.table, table
+        self.memory.sources.spare(table.member_hosts)
         out = {m.id for m in table.members.values() if not m.reachable}
         failed = {
             known.id
@@ -146,6 +148,11 @@ class Router:
                 self.counters.own[message.what] += 1
         return own
 
+    def take_limited(self) -> list[str]:
+        """Sources that went over their rate; each is given once."""
+        with self.held():
+            return self.memory.sources.take_limited()
+
     def take_reports(self) -> list[Report]:
         """What traffic says of members' health; each is given once."""
         reports, self.memory.reports = self.memory.reports, []
@@ -153,6 +160,19 @@ class Router:
 
     def receive(self, data: bytes, origin: Origin, now: float) -> Verdict:
         """Decide on one message. `now` in seconds of a monotonic clock. Never raises."""
+        if not self.memory.sources.may_send(origin.host, now):
+            return self.refuse_source(origin)
+        return self.receive_odd(data, origin, now)
+
+    def refuse_source(self, origin: Origin) -> Drop:
+        """Its source sends more than it may: not even looked at."""
+        self.counters.received[origin.transport] += 1
+        dropped = Drop(Kind.OTHER, Reason.SOURCE_RATE)
+        self._count(dropped)
+        return dropped
+
+    def receive_odd(self, data: bytes, origin: Origin, now: float) -> Verdict:
+        """As `receive`, of a source that may send; for what `packets` left to Python, too."""
         self.counters.received[origin.transport] += 1
         try:
             verdict = self._route(data, origin, now, may_hold=self.table.ask_store)
@@ -163,10 +183,6 @@ class Router:
 
     def tell_changes(self) -> None:
         """To be called after `packets.take`: its thread cannot call `bindings.on_change`."""
-
-    def receive_odd(self, data: bytes, origin: Origin, now: float) -> Verdict:
-        """As `receive`, for what `packets` left to Python."""
-        return self.receive(data, origin, now)
 
     def resume(self, data: bytes, origin: Origin, now: float) -> Decision:
         """Decide on a message for which `receive` said Hold, with what is known by now."""

@@ -6,7 +6,7 @@ and publishing it is one assignment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -122,6 +122,11 @@ class RoutingTable:
         """The member that listens on that address."""
         return self._by_endpoint.get((host, port))
 
+    @property
+    def member_hosts(self) -> Iterable[str]:
+        """Every address of every member, without ports."""
+        return self._member_hosts
+
     def members_on(self, host: str) -> tuple[Member, ...]:
         """The members whose host that is, whatever port."""
         return self._member_hosts.get(host, ())
@@ -143,7 +148,7 @@ class RoutingTable:
 
     def trusts(self, host: str) -> bool:
         """Whether GVP session headers and datanodes of this source count; empty list: all."""
-        return not self.trusted or _in_networks(self.trusted, host)
+        return not self.trusted or is_in(self.trusted, host)
 
     def listener_for(self, transport: Transport, host: str, prefer: int = 0) -> Listener | None:
         """The listener by which to reach `host`: of that transport and its address family.
@@ -177,6 +182,7 @@ class RoutingTable:
 
 
 @lru_cache(maxsize=65536)  # 64 K sources x ~150 octets; sources repeat
-def _in_networks(networks: tuple[Network, ...], host: str) -> bool:
+def is_in(networks: tuple[Network, ...], host: str) -> bool:
+    """Whether one of the networks holds that IP literal."""
     address = ip_address(host)
     return any(address in network for network in networks if network.version == address.version)

@@ -67,6 +67,7 @@ class Reason(StrEnum):
     UNVERIFIED_RESPONSE = "unverified_response"
     NO_SUCH_MEMBER = "no_such_member"
     BACKLOG = "backlog"
+    SOURCE_RATE = "source_rate"
     TO_OURSELVES = "to_ourselves"
     FORBIDDEN_DESTINATION = "forbidden_destination"
     NOT_OWNER = "not_owner"
@@ -109,6 +110,7 @@ _RULES = {
     Reason.UNVERIFIED_RESPONSE: "SIP-RULES 2: branch and Via parameter do not verify",
     Reason.NO_SUCH_MEMBER: "SIP-RULES 1 C: no member has that address",
     Reason.BACKLOG: "DESIGN 5: more that is not plain than the engine can see to",
+    Reason.SOURCE_RATE: "DESIGN 3.3 [security]: its source has sent more than it may",
     Reason.TO_OURSELVES: "SIP-RULES 1 F: nothing is sent to ourselves",
     Reason.FORBIDDEN_DESTINATION: "RFC 4475 3.3.10: no multicast, broadcast or port 0",
     Reason.NOT_OWNER: "HA-RULES 1: this balancer may not forward now, another one may",

@@ -21,6 +21,7 @@ from rmlb.routing.bindings import BindingLimits, Bindings
 from rmlb.routing.keys import Keyring, affinity_key
 from rmlb.routing.member import Health, Member
 from rmlb.routing.router import Router
+from rmlb.routing.sources import SourceLimits
 from rmlb.routing.table import MAX_DATAGRAM, Listener, RoutingTable
 from rmlb.routing.verdict import Drop, Forward, Origin, Reason, Reply
 from rmlb.sip.address import SipAddress, Transport
@@ -196,6 +197,28 @@ def test_many_refusals_of_one_address_are_one(site: Site) -> None:
     time.sleep(0.2)
     refused += site.packets.take(100)
     assert len(refused) < 10
+
+
+@pytest.mark.parametrize("host", ["127.0.0.9", "::1"])
+def test_a_source_over_its_rate_is_dropped_by_the_thread(site: Site, host: str) -> None:
+    """Unread: Python never sees it, and the member's own host goes on."""
+    flooding = site.made(host)
+    vip = site.vip
+    if ":" in host:
+        vip = site.made(host)
+        site.packets.add(vip.fileno(), 2, ipv4=False)
+    site.router.memory.sources.limits = SourceLimits(rate=10, penalty_s=60.0)
+    site.packets.start()
+    for _ in range(200):
+        flooding.sendto(b"junk", vip.getsockname()[:2])
+    assert {origin.host for _, origin, _ in site.take(10)} == {host}
+    for _ in range(20):
+        site.send(b"junk")  # a member's host
+    assert {origin.host for _, origin, _ in site.take(20)} == {HOST}
+    counters = site.router.counted()
+    assert counters.dropped[Reason.SOURCE_RATE] == counters.received[UDP] == 190
+    assert counters.imbalance() == 0
+    assert site.router.take_limited() == [host if ":" not in host else "::/64"]
 
 
 def test_a_full_backlog_is_counted(site: Site) -> None:

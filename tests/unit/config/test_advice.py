@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 from config_samples import FILE, HOME, WORKING, config
 
-from rmlb.config import NOT_YET, advice, expected_takeover, parse, warnings
-from rmlb.config.schema import TABLES
+from rmlb.config import expected_takeover, parse, warnings
 
 SECRET = 'secret = "at least sixteen characters"\ntrusted = ["10.0.0.0/8"]'
 SECOND = 'sip = "10.99.0.12:5060"'
@@ -31,6 +30,7 @@ WARNED: list[tuple[dict[str, str], str]] = [
      "vip.witness: none: Cluster may lose a lease"),
     ({"health": 'codes = ["200-699"]'}, "health.codes: accepts answers of 500 and above"),
     ({"retry": 'timer-c = "180s"'}, "retry.timer-c: RFC 3261 16.6 wants more than 3 minutes"),
+    ({"security": 'source-rate = 1000'}, "security.source-rate: with no trusted networks"),
     ({"sip": "listen = []"}, "sip.listen: empty, and [vip] provider is none: this balancer does"),
     ({"cluster": "ha-mode = 'active-standby'\nfailoverscript = 'C:\\NLB.bat'"},
      "cluster.failoverscript: C:\\NLB.bat is a Windows command: it cannot run here"),
@@ -64,66 +64,12 @@ def test_a_careful_configuration_is_not_warned_about() -> None:
 )  # fmt: skip
 def test_what_needs_no_warning(tables: dict[str, str]) -> None:
     found = warnings(config(**{"security": SECRET, "rm_2": SECOND, **tables}))
-    assert [text for text in found if "not in effect yet" not in text] == []
+    assert found == ()
 
 
 def test_the_working_file_is_warned_about_trust_and_secret_alone() -> None:
     found = warnings(parse(WORKING, FILE, environ=HOME))
     assert [text.partition(":")[0] for text in found] == ["security.trusted", "security.secret"]
-
-
-# -- not in effect yet ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("row", NOT_YET, ids=lambda row: row.key)
-def test_what_is_not_in_effect_yet_is_a_known_key(row: advice.NotYet) -> None:
-    table, _, key = row.key.partition(".")
-    assert table in TABLES
-    assert not key or key in TABLES[table].fields()
-
-
-def test_what_is_not_in_effect_is_said_once_if_the_file_asks_for_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    row = advice.NotYet("drain", "nothing drains")
-    monkeypatch.setattr(advice, "NOT_YET", (row,))
-    said = "drain: not in effect yet in this version: nothing drains"
-    changed = config(drain='limit = "5s"\nmember-limit = "5m"')
-    assert [text for text in warnings(changed) if "yet" in text] == [said]
-
-
-@pytest.mark.parametrize("tables", [{}, {"drain": 'limit = "30s"'}, {"log": 'level = "debug"'}])
-def test_what_the_file_does_not_ask_for_is_not_said(
-    tables: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(advice, "NOT_YET", (advice.NotYet("drain", "nothing drains"),))
-    assert not [text for text in warnings(config(**tables)) if "yet" in text]
-
-
-def test_a_value_may_decide(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = advice.NotYet("log.level", "no such detail", lambda c: c.log.level == "debug")
-    monkeypatch.setattr(advice, "NOT_YET", (row,))
-    assert "no such detail" in warnings(config(log='level = "debug"'))[-1]
-    assert "no such detail" not in warnings(config(log='level = "error"'))[-1]
-
-
-def test_reactions_are_asked_for_by_being_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(advice, "NOT_YET", (advice.NotYet("reaction", "no commands"),))
-    text = WORKING + '[[reaction]]\non = "ready"\ncommand = "/bin/true"\n'
-    assert "no commands" in warnings(parse(text, FILE, environ=HOME))[-1]
-
-
-@pytest.mark.parametrize(
-    "tables",
-    [
-        {"cluster": 'ha-mode = "active-standby"\nfailoverscript = "/opt/rm/bin/NLB.sh"'},
-        {"retry": 'codes = [500, 503]\ndeadline = "8s"\nafter-provisional = false'},
-        {"overload": "calls-per-second = 100\nrequests-waiting = 50\nadaptive = true"},
-        {"drain": 'member-limit = "5m"'},
-    ],
-)
-def test_what_is_in_effect_is_not_said_to_be_none(tables: dict[str, str]) -> None:
-    assert not [text for text in warnings(config(**tables)) if "not in effect" in text]
 
 
 # -- expected takeover ----------------------------------------------------------------------------

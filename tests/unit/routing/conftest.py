@@ -13,7 +13,9 @@ import pytest
 
 from rmlb import fastpath
 
-_OF_AN_ENGINE = ("Bench", "Trace", "World", "make_bindings", "make_pending", "make_loads")
+_OF_AN_ENGINE = (
+    "Bench", "Trace", "World", "make_bindings", "make_pending", "make_loads", "make_sources",
+)  # fmt: skip
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -18,6 +18,7 @@ from rmlb.routing.member import AdminState, Health, Member
 from rmlb.routing.overload import LoadLimits, Loads
 from rmlb.routing.pending import PendingLimits, PendingRequests
 from rmlb.routing.router import Router
+from rmlb.routing.sources import SourceLimits, Sources
 from rmlb.routing.table import Listener, RoutingTable
 from rmlb.routing.verdict import Absorb, Drop, Forward, Origin, Reply, Verdict
 from rmlb.sip.address import SipAddress, Transport
@@ -94,6 +95,15 @@ def make_loads(limits: LoadLimits) -> Loads:
     from rmlb.fastpath import tables
 
     return tables.Loads(limits, tables.Members())
+
+
+def make_sources(limits: SourceLimits) -> Sources:
+    """Nobody is known yet, of the engine."""
+    if ENGINE == "python":
+        return Sources(limits)
+    from rmlb.fastpath import sources
+
+    return sources.Sources(limits)
 
 
 class Bench:

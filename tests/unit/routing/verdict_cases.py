@@ -33,6 +33,7 @@ from packets import (
 from rmlb.routing.affinity import Memory
 from rmlb.routing.member import Health
 from rmlb.routing.overload import LoadLimits, Loads
+from rmlb.routing.sources import SourceLimits, Sources
 from rmlb.routing.verdict import Kind, Reason, Step
 from rmlb.sip.address import SipAddress, Transport
 from rmlb.sip.message import scan
@@ -490,6 +491,13 @@ def request_whose_answer_would_reach_us() -> Packet:
 def more_calls_than_the_members_may_get() -> Packet:
     memory = Memory(loads=Loads(LoadLimits(requests_waiting=1)))
     bench = Bench(memory, members=[member(1)])
+    bench.forwarded(request())
+    return Packet(bench, request(call_id="two@caller"))
+
+
+@case(Kind.OTHER, Reason.SOURCE_RATE)
+def more_than_its_source_may_send() -> Packet:
+    bench = Bench(Memory(sources=Sources(SourceLimits(rate=1))))
     bench.forwarded(request())
     return Packet(bench, request(call_id="two@caller"))
 
