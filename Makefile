@@ -1,7 +1,7 @@
 # rmlb: make run | make test are the front door; see README.md
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test check fix clean bundle lock screenshots
-.PHONY: bench bench-full bench-members bench-state bench-failover differential fuzz-native
+.PHONY: bench bench-full bench-members bench-state bench-failover differential fuzz-native chaos
 SHELL := /bin/bash
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
@@ -81,6 +81,13 @@ bench-state: .venv/.dev ## what sharing state in Redis costs, and what a takeove
 bench-failover: .venv/.dev ## how long the virtual IP is silent, beside keepalived: some 40 minutes
 	@.ci/packages test
 	@$(BIN)/python benchmarks/vip.py $(ARGS)
+
+SEEDS ?= 1,2,3,4,5
+MINUTES ?= 6
+
+chaos: .venv/.dev ## faults while calls flow, then a judgement: SEEDS=1,2,3,4,5 MINUTES=6 for each
+	@.ci/packages test && .ci/packages chaos
+	@$(BIN)/python benchmarks/chaos.py --seeds $(SEEDS) --minutes $(MINUTES) $(ARGS)
 
 MESSAGES ?= 1000000
 SEED ?= 1

@@ -1,4 +1,4 @@
-"""Probes a virtual IP by SIP OPTIONS every 5 ms: prober.py OWN-IP VIP MAC...
+"""Probes a virtual IP by SIP OPTIONS every 5 ms (or PROBER_EVERY_MS): prober.py OWN-IP VIP MAC...
 
 As callers do (by ARP), and, by frames to each MAC, every host that might answer. Prints "probing",
 and at SIGTERM one line of JSON: when answers came, as the kernel stamped them (seconds since 1970).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import select
 import signal
 import socket
@@ -15,7 +16,7 @@ import struct
 import sys
 import time
 
-EVERY_S = 0.005
+EVERY_S = float(os.environ.get("PROBER_EVERY_MS", "5")) / 1000
 CALLER_PORT, HOST_PORT, SIP = 20001, 20002, 5060
 SO_TIMESTAMPNS = 35
 

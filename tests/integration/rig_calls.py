@@ -100,9 +100,16 @@ class Callers(Agent):
 
     def begin(self, calls: int, rate: float) -> None:
         """That many calls at that rate, from now on."""
-        self._wanted += calls
+        first, self._wanted = self._wanted, self._wanted + calls
         self.all_ended.clear()
-        self.on_loop(self._schedule, len(self.made), calls, rate)
+        self.on_loop(self._schedule, first, calls, rate)
+
+    def hold(self) -> float:
+        """Seconds from an answer to our BYE."""
+        return self.hold_s
+
+    def call_id(self, number: int) -> str:
+        return f"load-{number}"
 
     def _schedule(self, first: int, calls: int, rate: float) -> None:
         now = self.loop.time()
@@ -110,7 +117,7 @@ class Callers(Agent):
             self.loop.call_at(now + number / rate, self._call, first + number)
 
     def _call(self, number: int) -> None:
-        call_id = f"load-{number}"
+        call_id = self.call_id(number)
         patient = self.server_ends > 0 and number % self.server_ends == 0
         made = self.made[call_id] = Made(call_id, self.loop.time())
         self._calls[call_id] = _Call(self, made, patient)
@@ -204,7 +211,7 @@ class _Call:
             self._target = uri_in(heard.header("Contact"))
             self._routes = heard.headers("Record-Route")[::-1]
             if not self._patient:
-                self._callers.loop.call_later(self._callers.hold_s, self._hang_up)
+                self._callers.loop.call_later(self._callers.hold(), self._hang_up)
         if heard.header("To") == self._to:
             self._callers.send_udp(self._request("ACK", 1), self._callers.to)
         elif tag:
