@@ -201,6 +201,12 @@ STORE_DURATION: Final = Metric(
     "Commands to the state store that succeeded: write, find, look.",
     ("command",),
 )
+TASKS: Final = Metric("rmlb_tasks", Kind.GAUGE, "Tasks of the worker's event loop.")
+LOOP_HELD_UP: Final = Metric(
+    "rmlb_loop_held_up_seconds",
+    Kind.GAUGE,
+    "The longest that the worker's event loop came late since its start.",
+)
 CONNECTIONS: Final = Metric(
     "rmlb_connections", Kind.GAUGE, "Open stream connections.", ("transport",)
 )

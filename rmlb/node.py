@@ -169,6 +169,7 @@ class Node:
         self._exchange: Exchange | None = None
         self._admin: AdminServer | None = None
         self._tasks: set[asyncio.Task[object]] = set()
+        self._held_up_s = 0.0
 
     # start and stop
 
@@ -344,6 +345,8 @@ class Node:
             stopping=self._stopping,
             bindings=len(memory.bindings),
             pending_requests=len(memory.pending),
+            tasks=len(asyncio.all_tasks()),
+            held_up_s=self._held_up_s,
             connections=self._exchange.connections if self._exchange is not None else {},
             events=self._events.counts,
             deliveries=self._desk.outcomes,
@@ -587,7 +590,9 @@ class Node:
             before = time.monotonic()
             await asyncio.sleep(LOOK_S)
             now = time.monotonic()
-            if now - before > LOOK_S + HELD_UP_S:
+            late_s = now - before - LOOK_S
+            self._held_up_s = max(self._held_up_s, late_s)
+            if late_s > HELD_UP_S:
                 self._watch.held_up(now)
             self._router.look(now)
             if self._roles.look(now):

@@ -161,6 +161,8 @@ def _histogram(
 def _node_families(view: NodeView) -> Iterator[Family]:
     yield _family(metrics.BINDINGS, _single(view.bindings))
     yield _family(metrics.PENDING_REQUESTS, _single(view.pending_requests))
+    yield _family(metrics.TASKS, _single(view.tasks))
+    yield _family(metrics.LOOP_HELD_UP, _single(view.held_up_s))
     yield from _store_families(view.state)
     yield _family(metrics.CONNECTIONS, _by_key(view.connections))
     yield _family(metrics.EVENTS, view.events.items())

@@ -193,6 +193,10 @@ class NodeView:
     stopping: bool = False
     bindings: int = 0
     pending_requests: int = 0
+    tasks: int = 0
+    """Of the event loop."""
+    held_up_s: float = 0.0
+    """The longest that the event loop came late since the start."""
     connections: Mapping[str, int] = field(default_factory=dict)
     """Open stream connections by transport."""
     events: Mapping[tuple[str, str], int] = field(default_factory=dict)
