@@ -1,7 +1,7 @@
 # rmlb: make run | make test are the front door; see README.md
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test check fix clean bundle lock screenshots
-.PHONY: bench bench-full bench-members bench-state bench-failover differential fuzz-native chaos
+.PHONY: bench bench-full bench-members bench-state bench-failover differential fuzz-native chaos soak
 SHELL := /bin/bash
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
@@ -83,11 +83,14 @@ bench-failover: .venv/.dev ## how long the virtual IP is silent, beside keepaliv
 	@$(BIN)/python benchmarks/vip.py $(ARGS)
 
 SEEDS ?= 1,2,3,4,5
-MINUTES ?= 6
 
 chaos: .venv/.dev ## faults while calls flow, then a judgement: SEEDS=1,2,3,4,5 MINUTES=6 for each
 	@.ci/packages test && .ci/packages chaos
-	@$(BIN)/python benchmarks/chaos.py --seeds $(SEEDS) --minutes $(MINUTES) $(ARGS)
+	@$(BIN)/python benchmarks/chaos.py --seeds $(SEEDS) --minutes $(or $(MINUTES),6) $(ARGS)
+
+soak: .venv/.bench ## calls and a fault every minute, memory and descriptors watched: MINUTES=60
+	@.ci/packages test && .ci/packages chaos
+	@$(BIN)/python benchmarks/soak.py --minutes $(or $(MINUTES),60) $(ARGS)
 
 MESSAGES ?= 1000000
 SEED ?= 1

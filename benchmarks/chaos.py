@@ -65,6 +65,7 @@ def run(seed: int, options: argparse.Namespace) -> tuple[list[Fault], Judgement,
             stage.caller.send_signal(signal.SIGTERM)
             stage.caller.wait(120.0)
             flowed_s = time.monotonic() - begun
+        stage.shut()
         judgement = history.judge(
             done,
             lines(stage.directory / "calls"),
@@ -127,7 +128,11 @@ def main() -> int:
             }
         )
         print(summary(runs[-1]), flush=True)
-    results = {"environment": environment(options), "runs": runs}
+    rules = (
+        f"benchmarks/history.py; calls of 0 to 20 s; normal again within {NORMAL_S:g} s; owners "
+        f"sampled every {SAMPLE_MS:g} ms"
+    )
+    results = {"environment": {**environment(options), "rules": rules}, "runs": runs}
     if not options.only:
         file = HERE / "results" / "chaos.json"
         file.write_text(json.dumps(results, indent=1) + "\n")
@@ -150,9 +155,9 @@ def environment(options: argparse.Namespace) -> dict[str, str]:
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "machine": f"{os.cpu_count()} cores, Linux {platform.release()}, {platform.machine()}",
-        "method": f"make chaos: {options.rate} calls/s of 0 to 20 s, heartbeats every 100 ms, "
-        f"{options.minutes:g} minutes of faults for each seed; rules in benchmarks/history.py; "
-        f"normal again within {NORMAL_S:g} s; owners sampled every {SAMPLE_MS:g} ms",
+        "offered": f"{options.rate} calls/s for {options.minutes:g} minutes",
+        "method": "two balancers, a witness, two members and a caller in network namespaces; "
+        "heartbeats every 100 ms",
     }
 
 

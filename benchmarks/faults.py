@@ -50,9 +50,7 @@ class Stage(Site):
             )  # fmt: skip
         for number in (1, 2):
             balancer = self.make_balancer(number)
-            text = balancer.config_path.read_text()
-            url = f'[state]\nurl = "redis://{ADDRESSES["redis"]}:6379/1"\n'
-            balancer.config_path.write_text(text.replace("[state]\n", url, 1))
+            self.share_state(balancer)
             self.start_again(balancer)
             self._stack.push(balancer.__exit__)
         self.wait_normal(30.0)
@@ -64,6 +62,12 @@ class Stage(Site):
     def player(self, host: str, name: str, *words: str) -> Process:
         return self.run(host, name, sys.executable, str(PLAYERS), *words)
 
+    def share_state(self, balancer: NetBalancer) -> None:
+        """The witness is its store, too."""
+        text = balancer.config_path.read_text()
+        url = f'[state]\nurl = "redis://{ADDRESSES["redis"]}:6379/1"\n'
+        balancer.config_path.write_text(text.replace("[state]\n", url, 1))
+
     def start_again(self, balancer: NetBalancer) -> None:
         """Start it with a wall clock that can be shifted."""
         balancer._spawn(
@@ -74,6 +78,11 @@ class Stage(Site):
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             }
         )
+
+    def shut(self) -> None:
+        """The balancers end at once: nobody calls any more."""
+        for balancer in self.balancers.values():
+            balancer.kill()
 
     def wait_normal(self, timeout_s: float) -> None:
         """One owner and a ready peer, members in service, the store connected."""
