@@ -1,7 +1,7 @@
 # rmlb: make run | make test are the front door; see README.md
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test check fix clean bundle lock screenshots
-.PHONY: bench bench-full bench-members bench-state bench-failover differential fuzz-native chaos soak
+.PHONY: bench bench-full bench-members bench-state bench-failover differential fuzz-native chaos soak floods
 SHELL := /bin/bash
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
@@ -91,6 +91,10 @@ chaos: .venv/.dev ## faults while calls flow, then a judgement: SEEDS=1,2,3,4,5 
 soak: .venv/.bench ## calls and a fault every minute, memory and descriptors watched: MINUTES=60
 	@.ci/packages test && .ci/packages chaos
 	@$(BIN)/python benchmarks/soak.py --minutes $(or $(MINUTES),60) $(ARGS)
+
+floods: .venv/.dev ## a flood from one source while a trusted caller's calls go on: four minutes
+	@.ci/packages test && .ci/packages chaos
+	@$(BIN)/python benchmarks/floods.py $(ARGS)
 
 MESSAGES ?= 1000000
 SEED ?= 1

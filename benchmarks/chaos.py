@@ -148,6 +148,7 @@ def summary(found: dict[str, Any]) -> str:
         f"({found['moved']} moved with their lost member), {len(found['misrouted'])} misrouted, "
         f"two owners {found['two_owners_ms']:.0f} ms (without witness "
         f"{found['two_owners_blind_ms']:.0f} ms), {len(found['late'])} late"
+        f"{''.join(f'; {ms} ms during {what}' for what, ms in found['two_owners_during'].items())}"
     )
 
 

@@ -37,6 +37,8 @@ class Stage(Site):
         self.pool: dict[int, Process] = {}
         self.clock = directory / "clock"
         """What the balancers' wall clocks are shifted by, as faketime reads it."""
+        self.security = ""
+        """More of their `[security]`."""
 
     def open(self, rate: int) -> None:
         """Everything starts, and all is normal."""
@@ -49,7 +51,7 @@ class Stage(Site):
                 str(self.directory / f"requests{number}"),
             )  # fmt: skip
         for number in (1, 2):
-            balancer = self.make_balancer(number)
+            balancer = self.make_balancer(number, extra=self.security)
             self.share_state(balancer)
             self.start_again(balancer)
             self._stack.push(balancer.__exit__)

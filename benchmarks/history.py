@@ -62,6 +62,8 @@ class Judgement:
     """Calls that failed as a rule says, by the rule."""
     two_owners_ms: float = 0.0
     """While the witness could be reached."""
+    two_owners_during: Counter[str] = field(default_factory=Counter)
+    """Milliseconds of it by what went on, or had just gone on."""
     two_owners_blind_ms: float = 0.0
     late: list[str] = field(default_factory=list)
     """Faults after which it took too long until all was normal."""
@@ -99,6 +101,8 @@ def judge(
             found.two_owners_blind_ms += sample_ms
         else:
             found.two_owners_ms += sample_ms
+            during = [f"{each.name} of {each.target}" for each in faults if each.meets(at, at)]
+            found.two_owners_during[", ".join(during) or "no fault"] += round(sample_ms)
     for fault in faults:
         took_s = fault.normal - fault.healed
         if not fault.normal or took_s > limit_s:

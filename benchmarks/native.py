@@ -16,6 +16,7 @@ FLAGS += ["-Wno-sign-conversion"]
 PARTS = {
     "sipload": ("sipload", "flows", "compose", "scan", "link", "histogram", "scrape"),
     "blindrelay": ("blindrelay",),
+    "flood": ("flood",),
 }
 
 

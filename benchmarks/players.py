@@ -3,6 +3,7 @@
     python benchmarks/players.py member NUMBER HOST HISTORY
     python benchmarks/players.py caller HOST VIP RATE HISTORY
     python benchmarks/players.py flood HOST VIP SECONDS
+    python benchmarks/players.py idle HOST VIP SECONDS
     python benchmarks/players.py scrape URL SECONDS
 
 A member answers every call, names itself in the To tag, and takes other members' dialogs, as
@@ -187,6 +188,30 @@ def flood(host: str, vip: str, seconds: str) -> None:
                     sock.send(junk)
 
 
+def idle(host: str, vip: str, seconds: str) -> None:
+    """Connections that say nothing, as many as are taken; closed ones are opened again."""
+    ends = time.monotonic() + float(seconds)
+    opened = 0
+    held: list[socket.socket] = []
+    while time.monotonic() < ends:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.settimeout(0.5)
+        try:
+            sock.bind((host, 0))
+            sock.connect((vip, 5060))
+        except OSError:
+            sock.close()
+            for each in held[: len(held) // 2]:
+                each.close()
+            del held[: len(held) // 2]
+            continue
+        opened += 1
+        held.append(sock)
+        if len(held) > 900:
+            held.pop(0).close()
+    print(opened)
+
+
 def scrape(url: str, seconds: str) -> None:
     """The admin API asked by many at once."""
     ends = time.monotonic() + float(seconds)
@@ -212,6 +237,6 @@ def until_told() -> None:
 
 
 if __name__ == "__main__":
-    {"member": member, "caller": caller, "flood": flood, "scrape": scrape}[sys.argv[1]](
+    {each.__name__: each for each in (member, caller, flood, idle, scrape)}[sys.argv[1]](
         *sys.argv[2:]
     )

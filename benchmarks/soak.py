@@ -66,7 +66,7 @@ class Stage(faults.Stage):
         self.members = self.start_members()
         self.pool = dict(self.members)
         for number in (1, 2):
-            balancer = self.make_balancer(number)
+            balancer = self.make_balancer(number, extra=self.security)
             self.share_state(balancer)
             self.start_again(balancer)
             self._stack.push(balancer.__exit__)
