@@ -45,6 +45,11 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
+def answers(stage: faults.Stage, number: int) -> list[float]:
+    """When a balancer answered probes."""
+    return sorted(row["at"] for row in lines(stage.directory / f"answers{number}"))
+
+
 def run(seed: int, options: argparse.Namespace) -> tuple[list[Fault], Judgement, float]:
     """One seed: the faults, the judgement, and how long calls flowed."""
     rng = Random(seed)
@@ -54,7 +59,7 @@ def run(seed: int, options: argparse.Namespace) -> tuple[list[Fault], Judgement,
     with tempfile.TemporaryDirectory() as folder, faults.Stage(Path(folder), rng) as stage:
         stage.open(options.rate)
         begun = time.monotonic()
-        with stage.prober() as probe:
+        with stage.prober():
             while time.monotonic() - begun < 60 * options.minutes:
                 name = next(names)
                 if options.only and name not in options.only:
@@ -66,11 +71,14 @@ def run(seed: int, options: argparse.Namespace) -> tuple[list[Fault], Judgement,
             stage.caller.wait(120.0)
             flowed_s = time.monotonic() - begun
         stage.shut()
+        owners = [answers(stage, n) for n in (1, 2)]
+        seen_s = sum(map(len, owners)) * SAMPLE_MS / 1000
+        assert seen_s > flowed_s / 2, f"who answers was watched for {seen_s:.0f} s only"
         judgement = history.judge(
             done,
             lines(stage.directory / "calls"),
             [row for n in (1, 2) for row in lines(stage.directory / f"requests{n}")],
-            probe.two_owners_at(SAMPLE_MS / 1000),
+            history.both_at(*owners, SAMPLE_MS / 1000),
             sample_ms=SAMPLE_MS,
             limit_s=NORMAL_S,
         )

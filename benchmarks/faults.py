@@ -56,6 +56,11 @@ class Stage(Site):
             self.start_again(balancer)
             self._stack.push(balancer.__exit__)
         self.wait_normal(30.0)
+        for number in (1, 2):
+            watcher = self.player(
+                f"b{number}", f"watch{number}", "watch", str(self.directory / f"answers{number}")
+            )
+            wait_until("it watches", lambda watcher=watcher: "watching" in watcher.stdout)
         self.caller = self.player(
             "caller", "caller", "caller", ADDRESSES["caller"], VIP, str(rate),
             str(self.directory / "calls"),

@@ -13,6 +13,7 @@ Times are seconds since 1970. A fault lasts from `begun` to `healed`; all is nor
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -109,6 +110,20 @@ def judge(
             found.late.append(f"{fault.name} of {fault.target}")
         else:
             found.slowest_s[fault.name] = max(took_s, found.slowest_s.get(fault.name, 0.0))
+    return found
+
+
+def both_at(first: Sequence[float], second: Sequence[float], every_s: float) -> list[float]:
+    """Times of the first that lie between two of the second, both near: both answered at once.
+
+    Sorted; `every_s`: how far apart they are while only one answers.
+    """
+    near_s = 1.5 * every_s
+    found = []
+    for at in first:
+        place = bisect(second, at)
+        if 0 < place < len(second) and second[place] - near_s < at < second[place - 1] + near_s:
+            found.append(at)
     return found
 
 

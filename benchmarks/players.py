@@ -5,6 +5,7 @@
     python benchmarks/players.py flood HOST VIP SECONDS
     python benchmarks/players.py idle HOST VIP SECONDS
     python benchmarks/players.py scrape URL SECONDS
+    python benchmarks/players.py watch HISTORY
 
 A member answers every call, names itself in the To tag, and takes other members' dialogs, as
 Resource Managers that share their sessions do; SIGUSR1: it refuses with 503, SIGUSR2: no more.
@@ -15,11 +16,13 @@ timers. Each writes what it saw into HISTORY, one JSON object a line, times in s
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import random
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
@@ -34,6 +37,11 @@ sys.path.insert(0, str(HERE.parent / "tests" / "integration"))
 from rig_calls import Callers, Made, Repeater, tag_of  # noqa: E402 - found by the line above
 from rig_server import T2, branch_of  # noqa: E402
 from rig_wire import Agent, Heard, response  # noqa: E402
+
+PROBER_PORT = 20002
+"""From which prober.py asks each host by itself."""
+
+SO_ATTACH_FILTER, SO_TIMESTAMPNS = 26, 35
 
 RINGS_S = 0.1
 LONGEST_S = 20.0
@@ -212,6 +220,31 @@ def idle(host: str, vip: str, seconds: str) -> None:
     print(opened)
 
 
+def watch(path: str) -> None:
+    """When a balancer's answers to the prober leave its host, as the kernel stamps them: what was
+    sent before it let go may arrive later."""
+    history = History(path)
+    udp_to_the_prober = (
+        (0x28, 0, 0, 12), (0x15, 0, 5, 0x0800),  # IPv4
+        (0x30, 0, 0, 23), (0x15, 0, 3, 17),  # UDP
+        (0x28, 0, 0, 36), (0x15, 0, 1, PROBER_PORT),
+        (0x06, 0, 0, 0xFFFF), (0x06, 0, 0, 0),
+    )  # fmt: skip
+    code = b"".join(struct.pack("=HBBI", *each) for each in udp_to_the_prober)
+    buffer = ctypes.create_string_buffer(code)
+    program = struct.pack("HL", len(udp_to_the_prober), ctypes.addressof(buffer))
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        sock.bind(("eth0", 3))
+        print("watching", flush=True)
+        while True:
+            _, ancillary, _, address = sock.recvmsg(2048, 64)
+            if address[2] == socket.PACKET_OUTGOING:
+                seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
+                history.note(at=seconds + nanoseconds / 1e9)
+
+
 def scrape(url: str, seconds: str) -> None:
     """The admin API asked by many at once."""
     ends = time.monotonic() + float(seconds)
@@ -237,6 +270,6 @@ def until_told() -> None:
 
 
 if __name__ == "__main__":
-    {each.__name__: each for each in (member, caller, flood, idle, scrape)}[sys.argv[1]](
+    {each.__name__: each for each in (member, caller, flood, idle, scrape, watch)}[sys.argv[1]](
         *sys.argv[2:]
     )

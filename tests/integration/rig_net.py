@@ -203,23 +203,19 @@ class Prober(Process):
         return 1000 * max((b - a for a, b in pairs if b > since), default=float("inf"))
 
     def two_owners_ms(self) -> float:
-        """How long both hosts answered at once."""
-        return 5.0 * len(self.two_owners_at())
-
-    def two_owners_at(self, every_s: float = 0.005) -> list[float]:
-        """When both hosts answered at once: probes of one that lie between the other's."""
+        """How long both hosts answered at once: probes of one that lie between the other's."""
         first, second = (self.by_host.get(n, []) for n in (1, 2))
-        return [at for at in first if _between(at, second, 1.5 * every_s)]
+        return 5.0 * sum(_between(at, second) for at in first)
 
     def last_answer(self, host: int) -> float:
         return max(self.by_host.get(host, [0.0]))
 
 
-def _between(at: float, others: list[float], near_s: float) -> bool:
+def _between(at: float, others: list[float]) -> bool:
     """Others answered both just before and just after."""
     place = bisect.bisect(others, at)
-    before = place > 0 and at - others[place - 1] < near_s
-    return before and place < len(others) and others[place] - at < near_s
+    before = place > 0 and at - others[place - 1] < 0.0075
+    return before and place < len(others) and others[place] - at < 0.0075
 
 
 class Site:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.history import Fault, judge
+from benchmarks.history import Fault, both_at, judge
 
 
 def call(name: str, begun: float, ended: float, outcome: str = "completed") -> dict[str, Any]:
@@ -91,3 +91,10 @@ def test_too_late_or_never() -> None:
     never = Fault("f", "t", 1.0, 2.0, 0.0)
     late = Fault("g", "t", 1.0, 2.0, 17.1)
     assert judged([never, late]).late == ["f of t", "g of t"]
+
+
+def test_when_both_answered() -> None:
+    first = [0.0, 0.02, 0.04, 0.06]
+    assert both_at(first, [0.065, 0.085, 0.105], 0.02) == []
+    assert both_at(first, [0.03, 0.05, 0.07], 0.02) == [0.04, 0.06]
+    assert both_at(first, [], 0.02) == []
