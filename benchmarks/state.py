@@ -2,9 +2,9 @@
 
     python benchmarks/state.py [takeover] [cpu] [frozen] [--rate N] [--seconds N] [--dialogs N]
 
-Runs the rig of the integration tests (real balancers, real Redis, real sipp) and writes
-`benchmarks/results/state.json` and `state.md`. Some five minutes with the defaults; nothing else
-should load the machine meanwhile. The rate is what the engine carries.
+Takeovers run on the rig of the integration tests (real balancers, real Redis), the rest on the
+generator of `make bench`. Writes `benchmarks/results/state.json` and `state.md`. Some ten minutes
+with the defaults; nothing else should load the machine meanwhile.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import inspect
 import json
 import os
 import platform
+import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -24,12 +26,15 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "tests" / "integration"))
+sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE.parent / "tests" / "integration")]
 
 import failover  # noqa: E402 - found by the line above
-from rig import Balancer, Sipp, wait_until  # noqa: E402
+from rig import wait_until  # noqa: E402
 from rig_redis import RedisServer  # noqa: E402
 from test_shared_state import PLAIN, Site  # noqa: E402
+
+from benchmarks.arena import Arena, Cores, Sample, Workload  # noqa: E402
+from benchmarks.systems import rmlb_with_state  # noqa: E402
 
 Options = argparse.Namespace
 WINDOW_S = 0.05
@@ -57,10 +62,10 @@ def takeover(options: Options) -> list[dict[str, Any]]:
             stage.out_of_service(1)
             first, second = stage.balancer(2, sip=sip), stage.balancer(3, sip=sip)
             half = options.dialogs // 2
-            patience_s = 60 + 4 * options.dialogs / options.rate
-            stage.caller.set_up(half, stage.place(2), options.rate, patience_s)
+            patience_s = 60 + 4 * options.dialogs / options.set_up
+            stage.caller.set_up(half, stage.place(2), options.set_up, patience_s)
             stage.in_service(1, first, second)
-            stage.caller.set_up(half, stage.place(2), options.rate, patience_s)
+            stage.caller.set_up(half, stage.place(2), options.set_up, patience_s)
             at = time.monotonic()
             first.kill()
             if redis_dies:
@@ -72,7 +77,7 @@ def takeover(options: Options) -> list[dict[str, Any]]:
             before = stage.misrouted()
             for method in ("INFO", "BYE"):
                 stage.caller.follow(
-                    method, stage.place(3), rate=options.rate, timeout_s=patience_s
+                    method, stage.place(3), rate=options.set_up, timeout_s=patience_s
                 )  # fmt: skip
             wrong = [each for m in stage.members.values() for each in m.misrouted]
             lookups = second.metrics().by("rmlb_store_lookups_total", "outcome")
@@ -92,114 +97,96 @@ def takeover(options: Options) -> list[dict[str, Any]]:
     return rows
 
 
-def cpu(options: Options) -> list[dict[str, Any]]:
-    """Processor time of the balancer for one call (INVITE, 180, 200, ACK, BYE, 200), with and
-    without Redis, in turns; the ratio is of the medians."""
-    found: dict[str, list[float]] = {"memory": [], "redis": []}
-    for turn in range(options.turns):
-        for backend, values in found.items():
-            failover.say(f"cpu: {backend}, turn {turn + 1} of {options.turns}")
-            with load(backend, options) as (balancer, caller, _):
-                begun = processor_s(balancer)
-                result = caller.finish()
-                assert result.failed == 0, result
-                values.append(1e6 * (processor_s(balancer) - begun) / result.successful)
-                balancer.assert_balanced()
-    median = {backend: sorted(values)[len(values) // 2] for backend, values in found.items()}
-    return [
-        {
-            "calls/s": options.rate,
-            "seconds": options.seconds,
-            "memory us/call": round(median["memory"], 1),
-            "redis us/call": round(median["redis"], 1),
-            "ratio": round(median["redis"] / median["memory"], 3),
-            "turns": str({k: [round(v, 1) for v in values] for k, values in found.items()}),
-        }
-    ]
-
-
-def frozen(options: Options) -> list[dict[str, Any]]:
-    """Redis is stopped with SIGSTOP for 10 s in the middle: time from a request to its first answer
-    as sipp has it, and what the balancer keeps in memory."""
-    rows = []
-    for pause_s in (0.0, 10.0):
-        failover.say(f"frozen: {pause_s:g} s")
-        with load("redis", options, trace=True) as (balancer, caller, redis):
-            time.sleep(options.seconds / 2 - 5)
-            before = resident_mib(balancer)
-            if pause_s:
-                redis.freeze()
-            time.sleep(10.0)
-            during = resident_mib(balancer)
-            if pause_s:
-                redis.resume()
-            result = caller.finish()
-            times = response_times(caller)
-            wait_until("written", lambda: balancer.status()["state"]["to_repeat"] == 0, 60)
-            balancer.assert_balanced()
-            told = [len(balancer.told(f"state-store-{what}")) for what in ("lost", "back")]
-            rows.append(
-                {
-                    "frozen s": pause_s,
-                    "calls": result.successful,
-                    "failed": result.failed,
-                    "p50 ms": failover.quantile(times, 0.5),
-                    "p99 ms": failover.quantile(times, 0.99),
-                    "max ms": max(times),
-                    "MiB before": before,
-                    "MiB at its end": during,
-                    "alarms lost, back": str(told),
-                }
-            )
-    return rows
+CALLS = Workload("whole-calls", "whole calls", "calls/s", 9.0, live=0)
 
 
 @contextlib.contextmanager
-def load(
-    backend: str, options: Options, *, trace: bool = False
-) -> Iterator[tuple[Balancer, Sipp, RedisServer]]:
-    """A balancer in front of two members, and calls under way."""
+def arenas(options: Options) -> Iterator[tuple[dict[str, Arena], RedisServer]]:
+    """The same balancer twice, with and without Redis, each with its generator."""
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        folder = Path(name)
-        redis = stack.enter_context(RedisServer(folder))
-        members = {n: stack.enter_context(Sipp.member(folder, n)) for n in (1, 2)}
-        url = "memory://" if backend == "memory" else redis.url
-        balancer = Balancer(
-            folder,
-            {n: m.address for n, m in members.items()},
-            state=f'url = "{url}"\n',
-            env={"RMLB_ENGINE": options.engine},
-        )  # fmt: skip
-        stack.enter_context(balancer)
-        for n in members:
-            balancer.wait_health(n, "in service")
-        calls = options.rate * options.seconds
-        args = ["-trace_rtt", "-rtt_freq", "1"] if trace else []
-        caller = Sipp(
-            folder, "uac_full", target=balancer.port, rate=options.rate, calls=calls, args=args,
-            timeout_s=options.seconds + 60,
-        )  # fmt: skip
-        yield balancer, stack.enter_context(caller), redis
+        redis = stack.enter_context(RedisServer(Path(name)))
+        os.sched_setaffinity(redis.pid, {0})
+        made = {}
+        for backend, url in (("memory", "memory://"), ("redis", redis.url)):
+            folder = Path(name) / f"rmlb-{backend}"
+            folder.mkdir()
+            made[backend] = Arena(rmlb_with_state(options.engine, url), folder, Cores())
+            stack.callback(made[backend].close)
+        yield made, redis
 
 
-def response_times(caller: Sipp) -> list[float]:
-    """Milliseconds, from sipp's own file of response times."""
-    found = []
-    for file in caller.directory.glob("*_rtt.csv"):
-        for line in file.read_text().splitlines()[1:]:
-            fields = line.split(";")
-            if len(fields) > 1 and fields[1]:
-                found.append(float(fields[1]))
-    return found or [0.0]
+def cpu(options: Options) -> list[dict[str, Any]]:
+    """Processor time of the balancer's processes for one call (nine messages), with Redis and
+    without, in turns on core 1; generator and Redis are on core 0. The ratio is the median of the
+    turns' ratios."""
+    found: dict[str, list[Sample]] = {"memory": [], "redis": []}
+    with arenas(options) as (made, _):
+        for arena in made.values():
+            arena.run(CALLS, "warm", options.rate, 2.0)
+        for turn in range(options.turns):
+            for backend, arena in made.items():
+                failover.say(f"cpu: {backend}, turn {turn + 1} of {options.turns}")
+                found[backend].append(arena.run(CALLS, "cpu", options.rate, options.seconds))
+    pairs = list(zip(found["memory"], found["redis"], strict=True))
+    rows = []
+    for backend, samples in found.items():
+        each = [9 * s.cpu_us for s in samples]
+        rows.append(
+            {
+                "store": backend,
+                "calls/s": options.rate,
+                "seconds": f"{options.turns} x {options.seconds}",
+                "us/call": round(statistics.median(each), 1),
+                "turns": ", ".join(f"{value:.1f}" for value in each),
+                "ratio": round(statistics.median(r.cpu_us / m.cpu_us for m, r in pairs), 3)
+                if backend == "redis"
+                else "",
+                "lost": sum(s.lost for s in samples),
+                "failed": sum(s.failed for s in samples),
+                "misrouted": sum(s.misrouted for s in samples),
+                "p99 us": round(statistics.median(s.latency_us["p99"] for s in samples)),
+                "MiB": round(samples[-1].rss / 2**20, 1),
+            }
+        )
+    return rows
 
 
-def processor_s(balancer: Balancer) -> float:
-    """Of the process, user and system."""
-    return balancer.metrics().total("process_cpu_seconds_total")
-
-
-def resident_mib(balancer: Balancer) -> float:
-    return round(balancer.metrics().total("process_resident_memory_bytes") / 2**20, 1)
+def frozen(options: Options) -> list[dict[str, Any]]:
+    """Redis is stopped with SIGSTOP for 10 s in the middle: one-way latency from the generator
+    through the balancer to the far side, and what the balancer keeps in memory. The first second
+    after the start of a balancer is not measured."""
+    rows = []
+    with arenas(options) as (made, redis):
+        arena = made["redis"]
+        arena.run(CALLS, "warm", options.rate, 2.0)
+        for pause_s in (0.0, 10.0, 0.0, 10.0):
+            failover.say(f"frozen: {pause_s:g} s")
+            timers = []
+            if pause_s:
+                middle = max(1.0, options.seconds / 2 - pause_s / 2)
+                timers = [
+                    threading.Timer(middle, redis.freeze),
+                    threading.Timer(middle + pause_s, redis.resume),
+                ]
+            for timer in timers:
+                timer.start()
+            sample = arena.run(CALLS, "frozen", options.rate, max(options.seconds, 15))
+            for timer in timers:
+                timer.join()
+            rows.append(
+                {
+                    "frozen s": pause_s,
+                    "calls/s": options.rate,
+                    "lost": sample.lost,
+                    "failed": sample.failed,
+                    "misrouted": sample.misrouted,
+                    "p50 us": round(sample.latency_us["p50"]),
+                    "p99 us": round(sample.latency_us["p99"]),
+                    "MiB afterwards": round(sample.rss / 2**20, 1),
+                }
+            )
+            time.sleep(3.0)
+    return rows
 
 
 def environment(options: Options) -> dict[str, str]:
@@ -208,9 +195,9 @@ def environment(options: Options) -> dict[str, str]:
         "machine": f"{os.cpu_count()} cores, Linux {platform.release()}, {platform.machine()}",
         "python": platform.python_version(),
         "engine": options.engine,
-        "offered": f"{options.rate} calls/s for {options.seconds} s; {options.dialogs} dialogs",
-        "method": "tests/integration/rig*.py: rmlb, Redis 7, members and callers as processes on "
-        "loopback, one machine",
+        "offered": f"cpu, frozen: {options.rate} calls/s; takeover: {options.dialogs} dialogs at "
+        f"{options.set_up}/s",
+        "method": "rmlb, Redis 7, members and callers as processes on loopback, one machine",
     }
 
 
@@ -236,10 +223,11 @@ def page(results: dict[str, Any]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("case", nargs="*", choices=[[], *CASES], help="default: all")
-    parser.add_argument("--rate", type=int, default=200, help="calls/s")
-    parser.add_argument("--seconds", type=int, default=20, help="of load; frozen needs 15 or more")
+    parser.add_argument("--rate", type=int, default=5000, help="calls/s of cpu and frozen")
+    parser.add_argument("--seconds", type=int, default=20, help="of load, each turn")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--engine", default="python", help="of cpu and frozen, with and without")
+    parser.add_argument("--engine", default="compiled", help="of cpu and frozen")
+    parser.add_argument("--set-up", type=int, default=300, help="dialogs/s of takeover")
     parser.add_argument("--dialogs", type=int, default=10_000)
     options = parser.parse_args()
     file = HERE / "results" / "state.json"

@@ -124,7 +124,7 @@ def _blind(_: Path, ports: Ports) -> Launch:
     return Launch([str(build("blindrelay")), *map(str, numbers)], {})
 
 
-def _rmlb(engine: str, transport: str) -> Callable[[Path, Ports], Launch]:
+def _rmlb(engine: str, transport: str, state: str = "") -> Callable[[Path, Ports], Launch]:
     def launch(folder: Path, ports: Ports) -> Launch:
         members = "".join(
             f'[rm.{i + 1}]\nsip = "{transport}:127.0.0.1:{ports.member + i}"\n'
@@ -134,7 +134,7 @@ def _rmlb(engine: str, transport: str) -> Callable[[Path, Ports], Launch]:
             '[cluster]\nha-mode = "active-active"\nvirtual-ip = "127.0.0.1"\n'
             f"{members}"
             f'[sip]\nlisten = ["{transport}:{ports.proxy}"]\n'
-            f'[state]\ndir = "{folder / "state"}"\n'
+            f'[state]\ndir = "{folder / "state"}"\n{state}\n'
             f'[admin]\nlisten = "127.0.0.1:{ports.admin}"\n'
         )
         return Launch(
@@ -195,6 +195,18 @@ def _rmlb_system(engine: str, transport: str) -> System:
     title = f"rmlb, {engine} engine" + (", TCP" if transport == "tcp" else "")
     return System(
         name, title, transport, _rmlb(engine, transport), _engine_missing(engine), engine=engine
+    )
+
+
+def rmlb_with_state(engine: str, url: str) -> System:
+    """rmlb over UDP whose bindings go into that store."""
+    return System(
+        f"rmlb-{engine}-{url.partition(':')[0]}",
+        f"rmlb, {engine} engine, {url}",
+        "udp",
+        _rmlb(engine, "udp", f'url = "{url}"'),
+        _engine_missing(engine),
+        engine=engine,
     )
 
 
