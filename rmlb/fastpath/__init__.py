@@ -2,13 +2,19 @@
 
 By default the compiled one runs where it was built.
 
-siphash, scan     octets at a pointer, no Python: the twins of routing.keys and rmlb.sip
-containers        index, lists, wheel: what tables are built of
-tables            bindings, remembered requests, loads: the twins of those of routing/
-decide            what becomes of a plain message: the twin of routing/ for what needs no thought
-core              all of that as one Python object, under one lock
-packets           the thread that owns the UDP sockets
-engine            the Router that hands what is not plain to rmlb.routing
+siphash, scan   octets at a pointer, no Python: the twins of routing.keys and rmlb.sip
+containers      index, lists, wheel: what tables are built of
+pen             octets written into a buffer
+decide          a plain message in, the octets that leave out; from there on each module is the
+                twin of the one of its name in routing/, for what needs no thought: requests,
+                responses, incoming, affinity, delivery, forwarding, mark, signature, verdict
+bindings, pending, overload, members
+                what is remembered, for both engines' code: twins, too; members have slots there
+table, snapshot a routing table as structs, and the making of it; limits says what has room there
+core            all of that as one Python object, under one lock
+packets         the thread that owns the UDP sockets
+framing         streams cut into messages
+engine          the Router that hands what is not plain to rmlb.routing
 
 What is not plain (refused, answered, in trouble, seldom) is routed in Python, on the same tables.
 docs/decisions/0010-compiled-engine.md says why it is so.
@@ -18,7 +24,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from importlib.util import find_spec
+from importlib import import_module
 
 from rmlb.routing.affinity import Memory
 from rmlb.routing.router import Ownership, Router
@@ -34,11 +40,14 @@ class EngineError(ValueError):
 
 
 def is_built() -> bool:
-    """The compiled engine is installed."""
-    return all(
-        find_spec(f"rmlb.fastpath.{part}") is not None
-        for part in ("scan", "tables", "decide", "core", "packets")
-    )
+    """The compiled engine is installed, all of it."""
+    try:
+        import_module("rmlb.fastpath.engine")
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("rmlb.fastpath."):
+            raise
+        return False
+    return True
 
 
 def choose(environ: Mapping[str, str] = os.environ) -> str:
@@ -60,3 +69,12 @@ def make_router(
     from rmlb.fastpath.engine import CompiledRouter
 
     return CompiledRouter(table, memory, ownership)
+
+
+def warnings(engine: str, table: RoutingTable) -> tuple[str, ...]:
+    """Why that engine is slow under this table; each reason begins with its key path."""
+    if engine == "python":
+        return ()
+    from rmlb.fastpath.limits import beyond
+
+    return beyond(table)

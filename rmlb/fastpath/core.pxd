@@ -2,10 +2,13 @@
 
 from libc.stdint cimport uint8_t
 
+from rmlb.fastpath.bindings cimport Bindings
 from rmlb.fastpath.decide cimport Core as CoreData
-from rmlb.fastpath.decide cimport Outcome, Snapshot
+from rmlb.fastpath.members cimport Members
+from rmlb.fastpath.overload cimport Loads
+from rmlb.fastpath.pending cimport PendingRequests
 from rmlb.fastpath.sources cimport Sources
-from rmlb.fastpath.tables cimport Bindings, Loads, Members, PendingRequests
+from rmlb.fastpath.verdict cimport Outcome
 
 
 cdef extern from "<pthread.h>" nogil:
@@ -32,15 +35,8 @@ cdef class Core:
     cdef readonly PendingRequests pending
     cdef readonly Loads loads
     cdef readonly Sources sources
-    cdef object _table
     cdef bytearray _room
     cdef void hold(self)
     cdef void release(self)
     cdef object decide_at(self, const uint8_t* data, int size, origin, double now)
     cdef object _forward(self, Outcome* out)
-    cdef Snapshot* _make(self, table) except NULL
-    cdef int _fill(self, Snapshot* s, table) except -1
-    cdef int _fill_members(self, Snapshot* s, table) except -1
-    cdef int _fill_own(self, Snapshot* s, table) except -1
-    cdef int _fill_losses(self, Snapshot* s, table) except -1
-    cdef int _fill_listeners(self, Snapshot* s, table) except -1

@@ -1,4 +1,7 @@
-from rmlb.fastpath import sources, tables
+from rmlb.fastpath.bindings import Bindings
+from rmlb.fastpath.overload import Loads
+from rmlb.fastpath.pending import PendingRequests
+from rmlb.fastpath.sources import Sources
 from rmlb.routing.bindings import BindingLimits
 from rmlb.routing.counters import Counters
 from rmlb.routing.overload import LoadLimits
@@ -8,10 +11,10 @@ from rmlb.routing.table import RoutingTable
 from rmlb.routing.verdict import Forward, Origin
 
 class Core:
-    bindings: tables.Bindings
-    pending: tables.PendingRequests
-    loads: tables.Loads
-    sources: sources.Sources
+    bindings: Bindings
+    pending: PendingRequests
+    loads: Loads
+    sources: Sources
     def __init__(
         self,
         bindings: BindingLimits,

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from rmlb.fastpath.core import Core
 from rmlb.fastpath.framing import cut
+from rmlb.fastpath.limits import MOST_LISTENERS
 from rmlb.fastpath.packets import PacketLoop
 from rmlb.ownership import Page
 from rmlb.routing.affinity import Memory
@@ -59,7 +60,9 @@ class CompiledRouter(Router):
         tables = Memory(core.bindings, core.pending, core.loads, core.sources)
         super().__init__(table, tables, ownership)
         core.publish(table)
-        self.packets = self._packets = PacketLoop(core)
+        self._packets = PacketLoop(core)
+        if len(table.listeners) <= MOST_LISTENERS:
+            self.packets = self._packets
         self._bindings = core.bindings
         self._sources = core.sources
         if isinstance(ownership, HasPage):

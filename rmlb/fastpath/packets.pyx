@@ -15,9 +15,11 @@ from libc.string cimport memcmp, memcpy, memset
 from rmlb.fastpath.core cimport (
     Core, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock,
 )
-from rmlb.fastpath.decide cimport TCP, UDP, From, Outcome, decide, text_of_ipv4
 from rmlb.fastpath.decide cimport Core as CoreData
+from rmlb.fastpath.decide cimport decide
 from rmlb.fastpath.sources cimport ADDRESS, SourceTable, source_may_send
+from rmlb.fastpath.table cimport MOST_LISTENERS, TCP, UDP, text_of_ipv4
+from rmlb.fastpath.verdict cimport From, Outcome
 
 import errno as _errno
 import os
@@ -129,7 +131,6 @@ cdef enum:
     QUEUE = 1024 * 1024  # some 1,000 messages: 0.2 s of the Python router's work
     ERRORS = 256
     INNOCENT_TRIES = 16  # as rmlb.transport.udp: another error may have come meanwhile
-    MOST_SOCKETS = 16
     COPIES = 8 * 1024 * 1024  # while somebody asks; a poll of 20 a second takes 1.5 MiB
     NICE = -10
     GATHER_NS = 100000
@@ -167,9 +168,9 @@ cdef struct Socket:
 cdef struct Loop:
     CoreData* core
     pthread_mutex_t* mutex
-    Socket sockets[MOST_SOCKETS]
+    Socket sockets[MOST_LISTENERS]
     int socket_count
-    int fd_of[MOST_SOCKETS]  # by listener, -1: none
+    int fd_of[MOST_LISTENERS]  # by listener, -1: none
     int epoll
     int wake  # tells the thread to stop
     int notify  # tells Python that the queue is not empty
@@ -350,7 +351,7 @@ cdef void _handle(
         if not source_may_send(d.limited, address, now):
             d.limited.dropped += 1
             return
-    if d.owner and source.sin6_family == AF_INET and 0 <= by.listener < MOST_SOCKETS:
+    if d.owner and source.sin6_family == AF_INET and 0 <= by.listener < MOST_LISTENERS:
         host = ntohl(ipv4.sin_addr.s_addr)
         if host != origin.host or not origin.text.size:
             origin.host = host
@@ -381,7 +382,7 @@ cdef void _handle(
         record.transport = out.transport
         record.channel = out.channel
         record.port = out.port
-        record.member = d.core.snapshot.members[out.member].id if out.member >= 0 else 0
+        record.member = d.core.moment.snapshot.members[out.member].id if out.member >= 0 else 0
         host = htonl(out.host)
         memcpy(record.host, &host, 4)
         record.family = <uint16_t> AF_INET
@@ -418,7 +419,7 @@ cdef int _read(Loop* d, Socket* by) noexcept nogil:
         d.owner = _may_forward(d)  # if not, Python drops what it is left, counted
         pthread_mutex_lock(d.mutex)
         queued = d.queue_used
-        changed = d.core.bindings.changed_count
+        changed = d.core.moment.bindings.changed_count
         for i in range(got):
             if ARENA - d.arena_used < LEAST_ROOM:
                 _flush(d)
@@ -427,7 +428,7 @@ cdef int _read(Loop* d, Socket* by) noexcept nogil:
                 <int32_t> d.received[i].msg_len, &d.sources[i], &origin, now,
             )
         # what waited before was told before
-        tell = (d.queue_used and not queued) or (d.core.bindings.changed_count and not changed)
+        tell = (d.queue_used and not queued) or (d.core.moment.bindings.changed_count and not changed)
         pthread_mutex_unlock(d.mutex)
         if tell:
             write(d.notify, &one, 8)
@@ -501,14 +502,14 @@ cdef void _read_errors(Loop* d, Socket* by) noexcept nogil:
 
 cdef void* _run(void* arg) noexcept nogil:
     cdef Loop* d = <Loop*> arg
-    cdef epoll_event[MOST_SOCKETS + 1] events
+    cdef epoll_event[MOST_LISTENERS + 1] events
     cdef int i, got, read
     cdef double last = 0.0, now
     setpriority(PRIO_PROCESS, 0, NICE)  # this thread alone; not permitted is no fault
     prctl(PR_SET_TIMERSLACK, 1000)
     while True:
         _stamp(d)
-        got = epoll_wait(d.epoll, events, MOST_SOCKETS + 1, d.stamp_ms)
+        got = epoll_wait(d.epoll, events, MOST_LISTENERS + 1, d.stamp_ms)
         for i in range(got):
             if events[i].data.u32 == <uint32_t> STOP:
                 return NULL
@@ -554,7 +555,7 @@ cdef class PacketLoop:
         self.d.queue = <uint8_t*> malloc(QUEUE)
         if self.d.buffers == NULL or self.d.arena == NULL or self.d.queue == NULL:
             raise MemoryError
-        for i in range(MOST_SOCKETS):
+        for i in range(MOST_LISTENERS):
             self.d.fd_of[i] = -1
         for i in range(BATCH):
             self.d.received_at[i].iov_base = self.d.buffers + i * STRIDE
@@ -606,8 +607,8 @@ cdef class PacketLoop:
     def add(self, int fd, int listener, *, bint ipv4):
         """A bound, non-blocking UDP socket, before `start`; it stays the caller's to close."""
         cdef int place = self.d.socket_count
-        if self._runs or place == MOST_SOCKETS or not 0 <= listener < MOST_SOCKETS:
-            raise ValueError(f"at most {MOST_SOCKETS} listeners, and before the start")
+        if self._runs or place == MOST_LISTENERS or not 0 <= listener < MOST_LISTENERS:
+            raise ValueError(f"at most {MOST_LISTENERS} listeners, and before the start")
         self.d.sockets[place].fd = fd
         self.d.sockets[place].listener = listener
         if ipv4:

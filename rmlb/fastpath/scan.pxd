@@ -4,7 +4,7 @@ Everything takes (pointer, length) and reads nothing outside. 1 means: read, and
 same; 0 means: not sure, let rmlb.sip decide.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 cdef enum:
     MAX_VIAS = 24
@@ -89,5 +89,23 @@ cdef int parse_route(
 cdef int uri_param(
     const uint8_t* data, const Uri* uri, const char* name, int32_t length, Span* value
 ) noexcept nogil
+cdef inline int hex_at(const uint8_t* at, int digits, uint64_t* out) noexcept nogil:
+    """Lower-case hexadecimal of that many digits; 1 if it is."""
+    cdef uint64_t value = 0
+    cdef uint8_t c
+    cdef int i
+    for i in range(digits):
+        c = at[i]
+        if 48 <= c <= 57:
+            c -= 48
+        elif 97 <= c <= 102:
+            c -= 87
+        else:
+            return 0
+        value = value << 4 | c
+    out[0] = value
+    return 1
+
+
 cdef int32_t number_at(const uint8_t* data, Span at, int64_t* out) noexcept nogil
 cdef int ipv4_at(const uint8_t* data, Span at, uint32_t* out) noexcept nogil

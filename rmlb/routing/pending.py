@@ -187,7 +187,7 @@ class PendingRequests:
         origin: Origin,
         attempt: Attempt,
         now: float,
-    ) -> Remembered:
+    ) -> None:
         """A request goes to its first member."""
         limits = self.limits
         while self._entries and (
@@ -203,7 +203,6 @@ class PendingRequests:
         self.octets += len(data)
         entry.octets = len(data)
         entry.look_at = self._expiry.put(key, expires)
-        return entry
 
     def add_attempt(self, entry: Remembered, attempt: Attempt) -> None:
         """The request goes to another member; the one before is abandoned."""

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from lockstep import Limits, Lockstep
 
-from rmlb.fastpath import tables
+from rmlb.fastpath.members import Members
+from rmlb.fastpath.pending import PendingRequests
 from rmlb.routing.bindings import BindingLimits
 from rmlb.routing.keys import Keyring, affinity_key
 from rmlb.routing.member import Health, Member
@@ -63,7 +64,7 @@ def test_a_fork_is_told_by_the_loss_log_alone() -> None:
 
 def test_a_request_that_comes_again_after_it_was_forgotten() -> None:
     """Its object of before goes, the one of now stays: both have one key."""
-    pending = tables.PendingRequests(PendingLimits(max_requests=1), tables.Members())
+    pending = PendingRequests(PendingLimits(max_requests=1), Members())
     origin = Origin(UDP, 0, 0, "2001:db8::1", 5060)
     for key in (1, 2, 1):
         attempt = Attempt(1, 0.0, UDP, waiting=True)

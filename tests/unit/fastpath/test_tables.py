@@ -8,7 +8,10 @@ from random import Random
 
 import pytest
 
-from rmlb.fastpath import tables
+from rmlb.fastpath.bindings import Bindings
+from rmlb.fastpath.members import Members
+from rmlb.fastpath.overload import Loads
+from rmlb.fastpath.pending import PendingRequests
 from rmlb.routing import bindings, overload, pending
 from rmlb.routing.verdict import Destination, Origin
 from rmlb.sip.address import Transport
@@ -38,7 +41,7 @@ class TestBindings:
         rng = Random(seed)
         limits = self.LIMITS if seed % 3 else bindings.BindingLimits(max_bindings=25)
         model = bindings.Bindings(limits)
-        table = tables.Bindings(limits, tables.Members())
+        table = Bindings(limits, Members())
         clock = times(rng)
         for _ in range(STEPS):
             now = next(clock)
@@ -103,7 +106,7 @@ class TestBindings:
 
     def test_smaller_limits_count_at_once(self) -> None:
         """A reload; larger ones than at the start want a restart."""
-        table = tables.Bindings(bindings.BindingLimits(max_bindings=5), tables.Members())
+        table = Bindings(bindings.BindingLimits(max_bindings=5), Members())
         for key in range(5):
             table.bind(key, 1, 0, 0.0, redundant=True)
         table.limits = bindings.BindingLimits(max_bindings=3)
@@ -117,7 +120,7 @@ class TestBindings:
     def test_at_most_64_octets_each(self) -> None:
         """DESIGN 6, issue 4: of the table as it is made by default, all in all."""
         limits = bindings.BindingLimits()
-        table = tables.Bindings(limits, tables.Members())
+        table = Bindings(limits, Members())
         assert table.__sizeof__() / limits.max_bindings <= 64
 
 
@@ -129,7 +132,7 @@ class TestPendingRequests:
             max_requests=rng.choice((4, 12)), max_octets=rng.choice((1500, 40_000)), timer_c_s=60.0
         )
         model = pending.PendingRequests(limits)
-        table = tables.PendingRequests(limits, tables.Members())
+        table = PendingRequests(limits, Members())
         clock = times(rng)
         for _ in range(STEPS):
             now = next(clock)
@@ -215,7 +218,7 @@ class TestPendingRequests:
 
     def test_the_octets_are_its_own(self) -> None:
         """A block that was given back is used again, and never by two."""
-        table = tables.PendingRequests(pending.PendingLimits(max_requests=8), tables.Members())
+        table = PendingRequests(pending.PendingLimits(max_requests=8), Members())
         rng = Random(1)
         kept: dict[int, bytes] = {}
         for key in range(500):
@@ -240,7 +243,7 @@ class TestLoads:
         limits = overload.LoadLimits(
             rng.choice((0, 1, 3, 100)), rng.choice((0, 0, 3, 70)), rng.random() < 0.5
         )
-        model, table = overload.Loads(limits), tables.Loads(limits, tables.Members())
+        model, table = overload.Loads(limits), Loads(limits, Members())
         clock = times(rng)
         for _ in range(STEPS):
             now, number = next(clock), rng.choice((1, 2))
@@ -266,7 +269,7 @@ class TestLoads:
 
 def test_more_members_than_ever_are_refused() -> None:
     """4,096 different IDs over the life of a process; the table never grows into others."""
-    loads = tables.Loads(overload.LoadLimits(), tables.Members())
+    loads = Loads(overload.LoadLimits(), Members())
     for number in range(4096):
         loads.heard(number)
     with pytest.raises(OverflowError):

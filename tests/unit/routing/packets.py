@@ -74,27 +74,30 @@ def make_bindings(limits: BindingLimits) -> Bindings:
     """An empty table of bindings of the engine."""
     if ENGINE == "python":
         return Bindings(limits)
-    from rmlb.fastpath import tables
+    from rmlb.fastpath.bindings import Bindings as Compiled
+    from rmlb.fastpath.members import Members
 
-    return tables.Bindings(limits, tables.Members())
+    return Compiled(limits, Members())
 
 
 def make_pending(limits: PendingLimits) -> PendingRequests:
     """An empty memory of requests of the engine."""
     if ENGINE == "python":
         return PendingRequests(limits)
-    from rmlb.fastpath import tables
+    from rmlb.fastpath.members import Members
+    from rmlb.fastpath.pending import PendingRequests as Compiled
 
-    return tables.PendingRequests(limits, tables.Members())
+    return Compiled(limits, Members())
 
 
 def make_loads(limits: LoadLimits) -> Loads:
     """No load yet, of the engine."""
     if ENGINE == "python":
         return Loads(limits)
-    from rmlb.fastpath import tables
+    from rmlb.fastpath.members import Members
+    from rmlb.fastpath.overload import Loads as Compiled
 
-    return tables.Loads(limits, tables.Members())
+    return Compiled(limits, Members())
 
 
 def make_sources(limits: SourceLimits) -> Sources:

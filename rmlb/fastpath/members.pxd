@@ -1,0 +1,13 @@
+"""Member IDs as small numbers, their slots: all tables of members are by slot."""
+
+from libc.stdint cimport int32_t
+
+cdef enum:
+    MOST_MEMBERS = 4096  # distinct member IDs over the life of a process
+
+
+cdef class Members:
+    cdef dict _slots
+    cdef int32_t ids[MOST_MEMBERS]  # by slot
+    cdef int count
+    cdef int slot(self, long number) except -1

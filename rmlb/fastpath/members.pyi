@@ -1,0 +1,2 @@
+class Members:
+    """A slot for each member ID that there ever was."""
