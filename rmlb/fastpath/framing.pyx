@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Whole plain messages cut off the front of what a stream brought; see StreamFramer."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t
 from libc.string cimport memchr
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -72,13 +72,20 @@ cdef int64_t _whole(const uint8_t* data, int64_t at, int64_t size) noexcept nogi
 
 def cut(bytes data not None, int64_t most):
     """(whole messages of at most `most` octets, what is left behind them)."""
-    cdef const uint8_t* octets = <const uint8_t*> PyBytes_AS_STRING(data)
-    cdef int64_t size = PyBytes_GET_SIZE(data), at = 0, length
     cdef list messages = []
+    cdef int64_t at = cut_at(
+        <const uint8_t*> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), most, messages
+    )
+    return messages, data[at:]
+
+
+cdef int64_t cut_at(const uint8_t* octets, int64_t size, int64_t most, list messages) except -1:
+    """As `cut`, of octets at a pointer; returns where it ended."""
+    cdef int64_t at = 0, length
     while at < size:
         length = _whole(octets, at, size)
         if not length or length > most:
             break
         messages.append(PyBytes_FromStringAndSize(<const char*> octets + at, length))
         at += length
-    return messages, data[at:]
+    return at

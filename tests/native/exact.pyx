@@ -5,15 +5,15 @@ Under AddressSanitizer one octet read past the end ends the process, which octet
 object or a receive buffer would hide.
 """
 
-from libc.stdint cimport int32_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from rmlb.fastpath.core cimport Core
+from rmlb.fastpath.framing cimport cut_at
 from rmlb.fastpath.scan cimport (
     Scan, Span, Uri, Via, ipv4_at, number_at, parse_route, parse_uri, parse_via, scan, uri_param,
 )
-from libc.stdint cimport int64_t, uint32_t
 
 
 cdef uint8_t* _copied(bytes data) except NULL:
@@ -32,6 +32,19 @@ def decide(Core core not None, bytes data not None, origin, double now):
         return core.decide_at(block, <int> len(data), origin, now)
     finally:
         free(block)
+
+
+def cut(bytes data not None, int64_t most):
+    """framing.cut"""
+    cdef uint8_t* block = _copied(data)
+    cdef list messages = []
+    cdef int64_t at
+    try:
+        at = cut_at(block, len(data), most, messages)
+    finally:
+        free(block)
+    assert 0 <= at <= len(data) and at == sum(map(len, messages))
+    return messages, data[at:]
 
 
 def read(bytes data not None):
