@@ -8,23 +8,8 @@ from rmlb.fastpath.members cimport Members
 from rmlb.fastpath.overload cimport Loads
 from rmlb.fastpath.pending cimport PendingRequests
 from rmlb.fastpath.sources cimport Sources
+from rmlb.fastpath.system cimport pthread_mutex_t
 from rmlb.fastpath.verdict cimport Outcome
-
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_mutex_t:
-        pass
-    ctypedef struct pthread_mutexattr_t:
-        pass
-    int PTHREAD_MUTEX_RECURSIVE
-    int pthread_mutexattr_init(pthread_mutexattr_t*)
-    int pthread_mutexattr_settype(pthread_mutexattr_t*, int)
-    int pthread_mutexattr_destroy(pthread_mutexattr_t*)
-    int pthread_mutex_init(pthread_mutex_t*, const pthread_mutexattr_t*)
-    int pthread_mutex_destroy(pthread_mutex_t*)
-    int pthread_mutex_lock(pthread_mutex_t*)
-    int pthread_mutex_trylock(pthread_mutex_t*)
-    int pthread_mutex_unlock(pthread_mutex_t*)
 
 
 cdef class Core:

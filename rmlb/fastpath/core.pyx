@@ -15,6 +15,11 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from rmlb.fastpath.decide cimport decide
 from rmlb.fastpath.members cimport MOST_MEMBERS
 from rmlb.fastpath.snapshot cimport array_of, free_snapshot, ipv4_of, make_snapshot
+from rmlb.fastpath.system cimport (
+    PTHREAD_MUTEX_RECURSIVE, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
+    pthread_mutex_trylock, pthread_mutex_unlock, pthread_mutexattr_destroy, pthread_mutexattr_init,
+    pthread_mutexattr_settype, pthread_mutexattr_t,
+)
 from rmlb.fastpath.table cimport MOST_LISTENERS, TRANSPORTS, Snapshot, Text, text_of_ipv4
 from rmlb.fastpath.verdict cimport From
 
