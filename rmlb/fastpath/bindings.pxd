@@ -6,7 +6,7 @@ table to the Python router, method for method.
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from rmlb.fastpath.containers cimport Index, Links, List, Wheel
+from rmlb.fastpath.containers cimport Index, Links, List, Wheel, index_find
 from rmlb.fastpath.members cimport Members
 
 cdef enum Phases:
@@ -64,7 +64,11 @@ cdef struct BindTable:
     uint32_t gone_room
 
 
-cdef uint32_t bind_find(BindTable* t, uint64_t key) noexcept nogil
+cdef inline uint32_t bind_find(const BindTable* t, uint64_t key) noexcept nogil:
+    """Its slot, or NONE."""
+    return index_find(&t.index, key)
+
+
 cdef uint32_t bind_new(
     BindTable* t, uint64_t key, uint16_t member, uint32_t loss, double now, bint redundant
 ) noexcept nogil

@@ -41,10 +41,6 @@ cdef inline double _seconds(uint32_t ticks) noexcept nogil:
     return ticks / 16.0
 
 
-cdef uint32_t bind_find(BindTable* t, uint64_t key) noexcept nogil:
-    return index_find(&t.index, key)
-
-
 cdef void _note(BindTable* t, uint32_t slot) noexcept nogil:
     """Have what becomes of it taken (Bindings.take_changes)."""
     cdef uint32_t oldest

@@ -14,7 +14,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 
 from rmlb.fastpath.decide cimport decide
 from rmlb.fastpath.members cimport MOST_MEMBERS
-from rmlb.fastpath.snapshot cimport array_of, free_snapshot, ipv4_of, make_snapshot
+from rmlb.fastpath.snapshot cimport (
+    array_of, blank_snapshot, free_snapshot, ipv4_of, make_snapshot,
+)
 from rmlb.fastpath.system cimport (
     PTHREAD_MUTEX_RECURSIVE, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
     pthread_mutex_trylock, pthread_mutex_unlock, pthread_mutexattr_destroy, pthread_mutexattr_init,
@@ -23,6 +25,7 @@ from rmlb.fastpath.system cimport (
 from rmlb.fastpath.table cimport MOST_LISTENERS, TRANSPORTS, Snapshot, Text, text_of_ipv4
 from rmlb.fastpath.verdict cimport From
 
+from rmlb.fastpath.limits import beyond
 from rmlb.routing.verdict import Destination, Forward, Kind, Step
 from rmlb.sip.address import Transport
 
@@ -54,7 +57,7 @@ cdef class Core:
         self.data.tally.requests = <uint64_t*> array_of(MOST_MEMBERS, sizeof(uint64_t))
         self.data.tally.initial = <uint64_t*> array_of(MOST_MEMBERS, sizeof(uint64_t))
         self.data.tally.responses = <uint64_t*> array_of(MOST_MEMBERS * 7, sizeof(uint64_t))
-        self.data.moment.snapshot = <Snapshot*> array_of(1, sizeof(Snapshot))
+        self.data.moment.snapshot = blank_snapshot()
         self._room = bytearray(ROOM)
 
     def __dealloc__(self):
@@ -82,8 +85,12 @@ cdef class Core:
 
     def publish(self, table):
         """The snapshot that counts from the next message on."""
-        cdef Snapshot* made = make_snapshot(table, self.members)
+        cdef Snapshot* made
         cdef Snapshot* old
+        if beyond(table):
+            made = blank_snapshot()
+        else:
+            made = make_snapshot(table, self.members)
         self.hold()
         old = self.data.moment.snapshot
         self.data.moment.snapshot = made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rmlb.fastpath.table import room
+from rmlb.fastpath.snapshot import room
 from rmlb.routing.table import RoutingTable
 
 HOST_ROOM, MOST_KEYS, MOST_LISTENERS = room()

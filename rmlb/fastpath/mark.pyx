@@ -13,21 +13,23 @@ cdef int put_mark(
     Pen* pen, const KeySet* key, const uint8_t* data, const Scan* m, int32_t member, uint32_t loss
 ) noexcept nogil:
     """The mark of a dialog that this request starts; 0: not sure."""
+    cdef Pen mark = pen[0]
     cdef int32_t body = pen.size
     cdef uint64_t mac
     cdef bint fits
-    put(pen, key.id, 4)
-    put_char(pen, 46)
-    put_number(pen, member)
-    put_char(pen, 46)
-    put_number(pen, loss)
-    put_char(pen, 46)
-    put_hex(pen, _initiator(key, data, m.from_tag, &fits), 8)
-    if not fits or pen.room < 0:
+    put(&mark, key.id, 4)
+    put_char(&mark, 46)
+    put_number(&mark, member)
+    put_char(&mark, 46)
+    put_number(&mark, loss)
+    put_char(&mark, 46)
+    put_hex(&mark, _initiator(key, data, m.from_tag, &fits), 8)
+    if not fits or mark.room < 0:
         return 0
-    mac = _mac(key, pen.octets + body, pen.size - body, data, m.call_id, &fits)
-    put_char(pen, 46)
-    put_hex(pen, mac, 16)
+    mac = _mac(key, mark.octets + body, mark.size - body, data, m.call_id, &fits)
+    put_char(&mark, 46)
+    put_hex(&mark, mac, 16)
+    pen[0] = mark
     return fits
 
 

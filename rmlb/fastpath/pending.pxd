@@ -7,7 +7,7 @@ table to the Python router, method for method.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 
-from rmlb.fastpath.containers cimport Index, Links, List, Wheel
+from rmlb.fastpath.containers cimport Index, Links, List, Wheel, index_find
 from rmlb.fastpath.members cimport Members
 from rmlb.fastpath.scan cimport Span
 
@@ -84,7 +84,11 @@ cdef inline bint is_of_method(const Pend* p, const uint8_t* data, Span method) n
     return p.name_size == size and memcmp(p.name, data + method.start, size) == 0
 
 
-cdef uint32_t pend_find(PendTable* t, uint64_t key) noexcept nogil
+cdef inline uint32_t pend_find(const PendTable* t, uint64_t key) noexcept nogil:
+    """Its slot, or NONE."""
+    return index_find(&t.index, key)
+
+
 cdef void pend_prefetch(PendTable* t) noexcept nogil
 cdef uint32_t pend_new(
     PendTable* t, uint64_t key, const uint8_t* data, uint32_t size, uint16_t member, double now,

@@ -11,7 +11,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from rmlb.fastpath.containers cimport (
-    NONE, __builtin_prefetch, index_find, index_free, index_make, index_put, index_remove,
+    NONE, __builtin_prefetch, index_free, index_make, index_put, index_remove,
     links_free, links_make, list_append, list_clear, list_remove, reserve, wheel_first,
     wheel_free, wheel_make, wheel_put, wheel_take,
 )
@@ -39,10 +39,6 @@ _METHODS = {
 }
 _TRANSPORTS = (Transport.UDP, Transport.TCP, Transport.TLS)
 _NUMBERS = {transport: number for number, transport in enumerate(_TRANSPORTS)}
-
-
-cdef uint32_t pend_find(PendTable* t, uint64_t key) noexcept nogil:
-    return index_find(&t.index, key)
 
 
 cdef inline int _block_class(uint32_t size) noexcept nogil:

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""rmlb.routing.table.RoutingTable as table.Snapshot; limits.py says for which it is possible."""
+"""rmlb.routing.table.RoutingTable as table.Snapshot; limits.py says for which there is room."""
 
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free
@@ -10,11 +10,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from rmlb.fastpath.scan cimport Span, ipv4_at
 from rmlb.fastpath.siphash cimport sip_key
 from rmlb.fastpath.table cimport (
-    HOST_ROOM, MOST_LISTENERS, PREFIX_ROOM, Endpoint, KeySet, Loss, Losses, Member, OwnEndpoint,
-    OwnName, Survivor, Text, Way, endpoint_place,
+    HOST_ROOM, MOST_KEYS, MOST_LISTENERS, PREFIX_ROOM, Endpoint, KeySet, Loss, Losses, Member,
+    OwnEndpoint, OwnName, Survivor, Text, Way, endpoint_place,
 )
 
-from rmlb.fastpath.limits import beyond
 from rmlb.routing.forwarding import record_route_line, via_value
 from rmlb.routing.keys import member_seed
 from rmlb.routing.member import Health
@@ -24,11 +23,19 @@ from rmlb.sip.address import Transport
 _TRANSPORTS = (Transport.UDP, Transport.TCP, Transport.TLS)
 
 
+def room():
+    """For how much there is room: octets of a name, secrets, listeners."""
+    return HOST_ROOM, MOST_KEYS, MOST_LISTENERS
+
+
+cdef Snapshot* blank_snapshot() except NULL:
+    """Under it nothing is plain."""
+    return <Snapshot*> array_of(1, sizeof(Snapshot))
+
+
 cdef Snapshot* make_snapshot(object table, Members members) except NULL:
-    """To be freed by whoever calls. Where the table is beyond the limits, nothing is plain."""
-    cdef Snapshot* s = <Snapshot*> array_of(1, sizeof(Snapshot))
-    if beyond(table):
-        return s
+    """To be freed by whoever calls; the table has to be within what there is room for."""
+    cdef Snapshot* s = blank_snapshot()
     try:
         _fill(s, table)
         _fill_members(s, table, members)
