@@ -640,6 +640,8 @@ class Node:
         self._asked.configure(fresh.trace, hep_node(fresh))
         self._publish()
         self._keep(self._renew(), "renew")
+        for why in fastpath.warnings(self._router.name, self._router.table):
+            self.tell(EventName.CONFIG_WARNING, Severity.WARNING, why=why)
         self.tell(EventName.RELOADED, members=len(fresh.rm))
 
     async def _renew(self) -> None:

@@ -76,7 +76,27 @@ def run_balancer(path: Path) -> int:
 def _warnings(config: Config) -> tuple[str, ...]:
     from rmlb.alarms import advice
 
-    return (*configuration.warnings(config), *advice.warnings(config))
+    return (
+        *configuration.warnings(config),
+        *advice.warnings(config),
+        *_engine_warnings(config, os.environ),
+    )
+
+
+def _engine_warnings(config: Config, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """What keeps the compiled engine from working as it is meant to, where that one would run."""
+    if environ.get(fastpath.VARIABLE) == "python" or not fastpath.is_built():
+        return ()
+    from rmlb.routing.keys import Keyring
+    from rmlb.routing.losses import LossLog
+    from rmlb.snapshot import Snapshot, Standing, make_table
+
+    try:
+        keys = Keyring(config.security.secrets or ("the one that is made up",))
+    except ValueError as error:
+        return (f"security.secret: {error}",)
+    nobody = Snapshot({}, Standing(LossLog(), None, frozenset()), stopping=False)
+    return fastpath.warnings("compiled", make_table(config, keys, b"00000000", nobody))
 
 
 def choose_engine(environ: Mapping[str, str]) -> str:

@@ -81,3 +81,17 @@ def test_a_forced_engine_that_is_missing_is_an_error(
     with pytest.raises(CliError, match=wanted) as caught:
         choose_engine({"RMLB_ENGINE": wanted})
     assert caught.value.code == code
+
+
+def test_what_the_compiled_engine_has_no_room_for(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RMLB_ENGINE", raising=False)
+    many = ", ".join(f'"udp:{port}"' for port in range(6000, 6017))
+    file.write_text(WORKING + f"[sip]\nlisten = [{many}]\n")
+    said = "# warning: sip.listen: 17 addresses, more than 16: Python routes every message"
+    assert check_config(file) == 0
+    assert said in capsys.readouterr().out
+    monkeypatch.setenv("RMLB_ENGINE", "python")
+    assert check_config(file) == 0
+    assert said not in capsys.readouterr().out
