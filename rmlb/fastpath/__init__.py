@@ -2,19 +2,20 @@
 
 By default the compiled one runs where it was built.
 
-siphash, scan   octets at a pointer, no Python: the twins of routing.keys and rmlb.sip
-containers      index, lists, wheel: what tables are built of
-pen             octets written into a buffer
-decide          a plain message in, the octets that leave out; from there on each module is the
-                twin of the one of its name in routing/, for what needs no thought: requests,
-                responses, incoming, affinity, delivery, forwarding, mark, signature, verdict
-bindings, pending, overload, members
-                what is remembered, for both engines' code: twins, too; members have slots there
-table, snapshot a routing table as structs, and the making of it; limits says what has room there
-core            all of that as one Python object, under one lock
-packets         the thread that owns the UDP sockets
-framing         streams cut into messages
-engine          the Router that hands what is not plain to rmlb.routing
+decide           a plain message in, the octets that leave out. It asks requests or responses,
+                 and these incoming, affinity, delivery, forwarding, mark, signature, verdict:
+                 each the twin of the module of its name in routing/, for what needs no thought
+bindings, pending, overload
+                 what is remembered: twins, too, which the Python router works on as well
+table, snapshot  a routing table as structs, and how one is made; members have slots in all
+                 tables; limits: how much there is room for
+scan, framing    the twins of rmlb.sip
+siphash, containers, pen
+                 a keyed hash; what tables are built of; octets written into a buffer
+core             all of that as one Python object, under one lock
+thread, packets  the thread that owns the UDP sockets, and what the event loop sees of it;
+                 system: what is declared for it
+engine           the Router that hands what is not plain to rmlb.routing
 
 What is not plain (refused, answered, in trouble, seldom) is routed in Python, on the same tables.
 docs/decisions/0010-compiled-engine.md says why it is so.

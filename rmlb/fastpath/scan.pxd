@@ -40,7 +40,6 @@ cdef struct Scan:
     Span method_at
     Span uri
     int status
-    int32_t start_line_end
     int32_t body
     int32_t size  # where the body ends
     int64_t content_length  # -1: none
@@ -67,7 +66,6 @@ cdef struct Via:
     int32_t start
     int32_t end  # without trailing white space
     int32_t next  # where the next value of the line begins, 0: none
-    uint8_t transport  # 'U', 'T', 'S'
     Span host
     int port  # 0: none
     Span branch

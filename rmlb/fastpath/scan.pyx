@@ -105,12 +105,58 @@ cdef int ipv4_at(const uint8_t* data, Span at, uint32_t* out) noexcept nogil:
     return 1
 
 
+cdef inline int32_t _host_port(
+    const uint8_t* data, int32_t at, int32_t end, Span* host, int* port
+) noexcept nogil:
+    """`host[:port]`; where it ends, 0 if it is not plain."""
+    cdef int64_t number
+    cdef Span digits
+    host.start = at
+    while at < end and CLASS[data[at]] & HOST:
+        at += 1
+    host.end = at
+    if not 0 < at - host.start <= 253 or data[at - 1] == 46:
+        return 0
+    port[0] = 0
+    if at < end and data[at] == 58:
+        at += 1
+        digits.start = at
+        while at < end and CLASS[data[at]] & DIGIT:
+            at += 1
+        digits.end = at
+        if digits.end - digits.start > 5 or not number_at(data, digits, &number):
+            return 0
+        if not 0 < number < 65536:
+            return 0
+        port[0] = <int> number
+    return at
+
+
+cdef inline int32_t _param(
+    const uint8_t* data, int32_t at, int32_t end, Span* name, Span* value
+) noexcept nogil:
+    """`name[=value]`; where it ends, 0 if it is not plain."""
+    name.start = at
+    while at < end and CLASS[data[at]] & TOKEN:
+        at += 1
+    name.end = at
+    if at == name.start:
+        return 0
+    if at < end and data[at] == 61:
+        at += 1
+        value.start = at
+        while at < end and CLASS[data[at]] & PARAM:
+            at += 1
+    else:
+        value.start = at
+    value.end = at
+    return at
+
+
 cdef int parse_uri(const uint8_t* data, int32_t at, int32_t end, Uri* out) noexcept nogil:
     """`sip:[user@]host[:port][;params]`."""
     cdef int32_t i
     cdef const uint8_t* found
-    cdef int64_t port
-    cdef Span digits
     if end - at < 5 or memcmp(data + at, b"sip:", 4) != 0:
         return 0
     at += 4
@@ -124,24 +170,9 @@ cdef int parse_uri(const uint8_t* data, int32_t at, int32_t end, Uri* out) noexc
                 return 0
             at += 1
         at = i + 1
-    out.host.start = at
-    while at < end and CLASS[data[at]] & HOST:
-        at += 1
-    out.host.end = at
-    if not 0 < at - out.host.start <= 253 or data[at - 1] == 46:
+    at = _host_port(data, at, end, &out.host, &out.port)
+    if not at:
         return 0
-    out.port = 0
-    if at < end and data[at] == 58:
-        digits.start = at + 1
-        at += 1
-        while at < end and CLASS[data[at]] & DIGIT:
-            at += 1
-        digits.end = at
-        if digits.end - digits.start > 5 or not number_at(data, digits, &port):
-            return 0
-        if not 0 < port < 65536:
-            return 0
-        out.port = <int> port
     out.params.start = at
     out.params.end = end
     while at < end:
@@ -208,74 +239,42 @@ cdef int parse_route(
 
 cdef int parse_via(const uint8_t* data, int32_t at, int32_t end, Via* out) noexcept nogil:
     """One Via value from `at` on: `SIP/2.0/UDP host[:port];params`."""
-    cdef int32_t name, stop, first, value
-    cdef int64_t port
-    cdef Span digits
-    cdef Span found
+    cdef int32_t first
+    cdef Span name, value
     out.start = at
     at = _skip(data, at, end)
     if end - at < 12 or memcmp(data + at, b"SIP/2.0/", 8) != 0 or data[at + 11] != 32:
         return 0
-    if memcmp(data + at + 8, b"UDP", 3) == 0:
-        out.transport = 85
-    elif memcmp(data + at + 8, b"TCP", 3) == 0:
-        out.transport = 84
-    elif memcmp(data + at + 8, b"TLS", 3) == 0:
-        out.transport = 83
-    else:
-        return 0
+    if memcmp(data + at + 8, b"UDP", 3) != 0 and memcmp(data + at + 8, b"TCP", 3) != 0:
+        if memcmp(data + at + 8, b"TLS", 3) != 0:
+            return 0
     at = _skip(data, at + 11, end)
-    out.host.start = at
-    while at < end and CLASS[data[at]] & HOST:
-        at += 1
-    out.host.end = at
-    if not 0 < at - out.host.start <= 253 or data[at - 1] == 46:
+    at = _host_port(data, at, end, &out.host, &out.port)
+    if not at:
         return 0
-    out.port = 0
-    if at < end and data[at] == 58:
-        at += 1
-        digits.start = at
-        while at < end and CLASS[data[at]] & DIGIT:
-            at += 1
-        digits.end = at
-        if digits.end - digits.start > 5 or not number_at(data, digits, &port):
-            return 0
-        if not 0 < port < 65536:
-            return 0
-        out.port = <int> port
     out.branch.start = out.branch.end = 0
     out.has_received = out.has_rport = out.has_own = False
     while at < end and data[at] == 59:
         first = at
         at += 1
-        name = at
-        while at < end and CLASS[data[at]] & TOKEN:
-            at += 1
-        if at == name:
+        at = _param(data, at, end, &name, &value)
+        if not at:
             return 0
-        value = stop = at
-        if at < end and data[at] == 61:
-            at += 1
-            value = at
-            while at < end and CLASS[data[at]] & PARAM:
-                at += 1
-        found.start = value
-        found.end = at
-        if _is(data + name, stop - name, b"branch", 6):
-            out.branch = found
-        elif _is(data + name, stop - name, b"received", 8):
+        if _is(data + name.start, name.end - name.start, b"branch", 6):
+            out.branch = value
+        elif _is(data + name.start, name.end - name.start, b"received", 8):
             out.has_received = True
-            out.received = found
+            out.received = value
             out.received_at.start = first
             out.received_at.end = at
-        elif _is(data + name, stop - name, b"rport", 5):
+        elif _is(data + name.start, name.end - name.start, b"rport", 5):
             out.has_rport = True
-            out.rport = found
+            out.rport = value
             out.rport_at.start = first
             out.rport_at.end = at
-        elif _is(data + name, stop - name, b"rmlb", 4):
+        elif _is(data + name.start, name.end - name.start, b"rmlb", 4):
             out.has_own = True
-            out.own = found
+            out.own = value
     out.end = at
     at = _skip(data, at, end)
     if at == end:
@@ -289,7 +288,8 @@ cdef int parse_via(const uint8_t* data, int32_t at, int32_t end, Via* out) noexc
 
 cdef int _tag(const uint8_t* data, int32_t at, int32_t end, Span* tag) noexcept nogil:
     """The tag of a From or To value; an empty span if there is none."""
-    cdef int32_t i, name, stop, value
+    cdef int32_t i
+    cdef Span name, value
     cdef const uint8_t* close
     tag.start = tag.end = 0
     at = _skip(data, at, end)
@@ -320,22 +320,13 @@ cdef int _tag(const uint8_t* data, int32_t at, int32_t end, Span* tag) noexcept 
     at = _skip(data, at, end)
     while at < end and data[at] == 59:
         at += 1
-        name = at
-        while at < end and CLASS[data[at]] & TOKEN:
-            at += 1
-        if at == name:
+        at = _param(data, at, end, &name, &value)
+        if not at:
             return 0
-        value = stop = at
-        if at < end and data[at] == 61:
-            at += 1
-            value = at
-            while at < end and CLASS[data[at]] & PARAM:
-                at += 1
-        if _is(data + name, stop - name, b"tag", 3):
-            if tag.end or at == value:
+        if _is(data + name.start, name.end - name.start, b"tag", 3):
+            if tag.end or value.end == value.start:
                 return 0
-            tag.start = value
-            tag.end = at
+            tag[0] = value
         at = _skip(data, at, end)
     return at == end
 
@@ -413,7 +404,6 @@ cdef inline int32_t _name_end(const uint8_t* data, int32_t at, int32_t end) noex
 cdef int _start_line(const uint8_t* data, int32_t end, Scan* out) noexcept nogil:
     cdef int32_t at = 0
     cdef const uint8_t* space
-    out.start_line_end = end
     if end >= 12 and memcmp(data, b"SIP/2.0 ", 8) == 0:
         out.is_request = False
         if not (CLASS[data[8]] & CLASS[data[9]] & CLASS[data[10]] & DIGIT):
@@ -441,6 +431,28 @@ cdef int _start_line(const uint8_t* data, int32_t end, Scan* out) noexcept nogil
     return memcmp(space + 1, b"SIP/2.0", 7) == 0
 
 
+cdef inline int _cseq(
+    const uint8_t* data, int32_t at, int32_t end, uint32_t* number, Span* method
+) noexcept nogil:
+    """`number method`."""
+    cdef int64_t value
+    cdef Span digits
+    digits.start = _skip(data, at, end)
+    digits.end = digits.start
+    while digits.end < end and CLASS[data[digits.end]] & DIGIT:
+        digits.end += 1
+    if not number_at(data, digits, &value):
+        return 0
+    number[0] = <uint32_t> value
+    method.start = _skip(data, digits.end, end)
+    if method.start == digits.end:
+        return 0
+    method.end = method.start
+    while method.end < end and CLASS[data[method.end]] & TOKEN:
+        method.end += 1
+    return method.end > method.start and _skip(data, method.end, end) == end
+
+
 cdef int scan(const uint8_t* data, int32_t size, int max_headers, Scan* out) noexcept nogil:
     """Scan one whole message; 1 if it is plain all through."""
     cdef int32_t at = 0, end, name, colon
@@ -450,7 +462,7 @@ cdef int scan(const uint8_t* data, int32_t size, int max_headers, Scan* out) noe
     cdef Line line
     cdef uint8_t first
     cdef bint in_vias = False
-    cdef Span cseq, method
+    cdef Span method
     if size < 12 or CLASS[data[0]] & TOKEN == 0:
         return 0
     found = <const uint8_t*> memchr(data, 13, size)
@@ -535,20 +547,7 @@ cdef int scan(const uint8_t* data, int32_t size, int max_headers, Scan* out) noe
                 if seen & 8:
                     return 0
                 seen |= 8
-                cseq.start = _skip(data, line.value, end)
-                cseq.end = cseq.start
-                while cseq.end < end and CLASS[data[cseq.end]] & DIGIT:
-                    cseq.end += 1
-                if not number_at(data, cseq, &number):
-                    return 0
-                out.cseq = <uint32_t> number
-                method.start = _skip(data, cseq.end, end)
-                if method.start == cseq.end:
-                    return 0
-                method.end = method.start
-                while method.end < end and CLASS[data[method.end]] & TOKEN:
-                    method.end += 1
-                if method.end == method.start or _skip(data, method.end, end) != end:
+                if not _cseq(data, line.value, end, &out.cseq, &method):
                     return 0
             elif _is(data + name, length, b"content-length", 14):
                 if seen & 16 or not _plain_number(data, &line, &number):
