@@ -5,7 +5,7 @@ By default the compiled one runs where it was built.
 decide           a plain message in, the octets that leave out. It asks requests or responses,
                  and these incoming, affinity, delivery, forwarding, mark, signature, verdict:
                  each the twin of the module of its name in routing/, for what needs no thought
-bindings, pending, overload
+bindings, pending, overload, sources
                  what is remembered: twins, too, which the Python router works on as well
 table, snapshot  a routing table as structs, and how one is made; members have slots in all
                  tables; limits: how much there is room for
