@@ -13,6 +13,8 @@ cdef struct RouteSet:
     Uri values[MAX_ROUTES]
     int32_t starts[MAX_ROUTES]
     int lines[MAX_ROUTES]
+    bint ours[MAX_ROUTES]
+    bint marked[MAX_ROUTES]  # of ours: it has our parameter
     int count
 
 

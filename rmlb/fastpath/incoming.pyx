@@ -22,9 +22,9 @@ cdef int read_routes(const Snapshot* s, const uint8_t* data, Request* r) noexcep
         return 0
     r.first = 0
     r.marked = False
-    while r.first < routes.count and names_us(s, data, &routes.values[r.first]):
+    while r.first < routes.count and routes.ours[r.first]:
         i = r.first
-        if uri_param(data, &routes.values[i], b"rmlb", 4, &value):
+        if routes.marked[i]:
             r.marked = True
         elif uri_param(data, &routes.values[i], b"gvp.rm.datanodes", 16, &value):
             break
@@ -56,19 +56,21 @@ cdef int _parse_routes(const uint8_t* data, Request* r) noexcept nogil:
 
 cdef int _find_mark(const Snapshot* s, const uint8_t* data, Request* r) noexcept nogil:
     """The first that verifies, wherever in the Route it stands; 0: not sure."""
-    cdef int i, marks = 0, verified
+    cdef RouteSet* routes = &r.routes
+    cdef int i, looked_at = 0, verified
     cdef Span value
     r.has_mark = False
-    for i in range(r.routes.count):
-        if marks == MOST_MARKS:
-            break
-        if names_us(s, data, &r.routes.values[i]):
-            marks += 1
-            if r.has_mark or not uri_param(data, &r.routes.values[i], b"rmlb", 4, &value):
-                continue
-            if value.end > value.start:
-                verified = read_mark(s, data, value, &r.m, &r.mark)
-                if verified < 0:
-                    return 0
-                r.has_mark = verified
+    for i in range(routes.count):
+        routes.ours[i] = names_us(s, data, &routes.values[i])
+        if not routes.ours[i]:
+            continue
+        routes.marked[i] = uri_param(data, &routes.values[i], b"rmlb", 4, &value)
+        looked_at += 1
+        if r.has_mark or looked_at > MOST_MARKS or not routes.marked[i]:
+            continue
+        if value.end > value.start:
+            verified = read_mark(s, data, value, &r.m, &r.mark)
+            if verified < 0:
+                return 0
+            r.has_mark = verified
     return 1
