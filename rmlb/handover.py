@@ -118,6 +118,12 @@ class Handover:
                 why = f"[heartbeat] listen: TCP {host}:{port}: {error.strerror or error}"
                 self._tell(EventName.CONFIG_WARNING, Severity.WARNING, why=why)
 
+    @property
+    def places(self) -> list[Where]:
+        """Where it listens."""
+        names = [sock.getsockname() for each in self._servers for sock in each.sockets]
+        return [(name[0], name[1]) for name in names]
+
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()

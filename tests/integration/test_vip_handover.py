@@ -22,8 +22,9 @@ RING_MS = 2500
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with Site(tmp_path_factory.mktemp("handover")) as site:
         site.members = {number: start_member(site, number) for number in (1, 2)}
-        site.start_balancers(witness=False, extra="[health]\nslow-start = 0\n")
+        site.start_balancers(witness=False)
         yield site
+        site.wait_settled()
 
 
 def start_member(site: Site, number: int) -> NetSipp:
@@ -49,6 +50,8 @@ def terminate(owner: NetBalancer) -> None:
 @pytest.mark.parametrize("hand_over", [release, terminate])
 def test_no_ringing_call_is_lost(site: Site, hand_over: Callable[[NetBalancer], None]) -> None:
     site.wait_settled()
+    for each in site.balancers.values():
+        each.wait_health(1, "in service")
     first = site.owner
     successor = site.balancers[3 - first]
     caller = NetSipp.at(
