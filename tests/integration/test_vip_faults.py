@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -147,6 +149,47 @@ def test_switch_port_down(site: Site) -> None:
     site.wait_settled()
 
 
+def test_cable_deleted(site: Site) -> None:
+    """The interface is gone, and comes back as another one, with another hardware address."""
+    with moves(site, 1200) as owner:
+        host = f"b{owner_number(site, owner)}"
+        site.delete_cable(host)
+    site.plug(host)
+    site.wait_settled()
+    assert not owner.owner
+
+
+def test_everything_frozen(site: Site) -> None:
+    """Both hosts for 5 s. What waited in the sockets is not forwarded by an owner of before."""
+    site.wait_settled()
+    both = list(site.balancers.values())
+    dropped = sum(not_owner(each) for each in both)
+    with site.prober() as probe:
+        wait_until("it is answered", lambda: probe.running)
+        time.sleep(0.3)
+        for each in both:
+            each.freeze()
+        frozen_at = time.time()
+        wait_until("the kernel removes it", lambda: not any(b.has_address() for b in both), 3.0)
+        time.sleep(max(0.0, frozen_at + 5.0 - time.time()))
+        for each in both:
+            each.resume()
+        site.wait_settled()
+        owner = site.balancers[site.owner]
+        time.sleep(0.3)
+    took = max(e["at"] for e in owner.events() if "epoch" in e["fields"])
+    assert took > frozen_at + 5.0
+    answers = [at for each in probe.by_host.values() for at in each] + probe.answers
+    early = [at - took for at in answers if frozen_at + 0.3 < at < took - 0.02]
+    assert not early, "answered without owning"
+    assert any(at > took for at in probe.answers)
+    assert sum(not_owner(each) for each in both) > dropped
+
+
+def not_owner(balancer: NetBalancer) -> float:
+    return balancer.metrics().total("rmlb_messages_dropped_total", reason="not_owner")
+
+
 def test_partition_with_witness(site: Site) -> None:
     with stays(site) as owner:
         number = owner_number(site, owner)
@@ -189,6 +232,13 @@ def test_witness_killed_while_the_peer_is_in_maintenance(site: Site) -> None:
     owner = site.owner
     standby = site.balancers[3 - owner]
     standby.stop()
+    done = subprocess.run(
+        ["ip", "netns", "exec", standby.namespace, sys.executable, "-m", "rmlb.cli", "vip", "enable",
+         str(standby.config_path)],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    refusal = f"balancer {owner} says that it owns it; --force overrides"
+    assert (done.returncode, refusal in done.stderr) == (1, True), done.stderr
     changes = told_changes(site.balancers[owner])
     assert site.redis is not None
     site.redis.kill()
