@@ -1,4 +1,4 @@
-"""Three balancers, three addresses that move together, watched interfaces, a gateway, a blackout."""
+"""Three balancers, three addresses that move together, a watched NIC, a gateway, a blackout."""
 
 from __future__ import annotations
 
@@ -55,6 +55,11 @@ def holders(site: Site) -> dict[str, list[int]]:
     }
 
 
+def all_with(number: int) -> dict[str, list[int]]:
+    """That one has them all, and nobody else any."""
+    return {host: [number] for host in TOGETHER}
+
+
 def moved_from(site: Site, number: int) -> int:
     """Some other balancer owns, and has all of the addresses alone."""
 
@@ -65,14 +70,14 @@ def moved_from(site: Site, number: int) -> int:
 
     wait_until("another one owns", lambda: owner() > 0)
     found = owner()
-    wait_until("it alone has them all", lambda: holders(site) == dict.fromkeys(TOGETHER, [found]))
+    wait_until("it alone has them all", lambda: holders(site) == all_with(found))
     return found
 
 
 def test_addresses_move_together(site: Site) -> None:
     first = site.owner
     assert first == 3, "a simultaneous start: the highest ID"
-    assert holders(site) == dict.fromkeys(TOGETHER, [first])
+    assert holders(site) == all_with(first)
     assert site.balancers[first].post("/api/v1/release")[0] == 200
     moved_from(site, first)
 
@@ -126,7 +131,7 @@ def test_power_is_back_on_one_host_only(site: Site) -> None:
     (took,) = [e["at"] for e in lonely.events() if e["name"] == "owner-changed"]
     assert took - begun > LONE_S
     assert lonely.told("alone")
-    assert holders(site) == dict.fromkeys(TOGETHER, [1])
+    assert holders(site) == all_with(1)
 
     site.start_redis()
     for number in (2, 3):
