@@ -138,7 +138,7 @@ class Node:
         self.stop_now = asyncio.Event()
         """Without draining."""
         self._owner = duty is None
-        self._told_roles: tuple[int, int, int] | None = None
+        self._told_roles: tuple[int, int, int, int] | None = None
         self._in_service_at: dict[int, float] = {}
         self._told_members = (-1, False)
         self._events = EventLog()
@@ -465,7 +465,7 @@ class Node:
         if duty is None:
             return
         shared = self._roles.shared()
-        news = (shared.number, shared.active, shared.elected)
+        news = (shared.number, len(shared.losses), shared.active, shared.elected)
         if news != self._told_roles:
             self._told_roles = news
             duty.say_succession(shared._asdict())

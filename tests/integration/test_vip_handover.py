@@ -5,6 +5,7 @@ Retransmissions do not help them: a caller that has heard a 180 sends its INVITE
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from rig_process import wait_until
 from rig_sipp import assert_all_succeeded
 
 CALLS = 40
+LOSSES = 70
 RING_MS = 2500
 
 
@@ -22,9 +24,36 @@ RING_MS = 2500
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with Site(tmp_path_factory.mktemp("handover")) as site:
         site.members = {number: start_member(site, number) for number in (1, 2)}
-        site.start_balancers(witness=False)
+        site.make_balancer(1, witness=False, vip='initial-state = "stopped"\n')
+        site.make_balancer(2, witness=False)
+        keep_losses(site.balancers[2], LOSSES)
+        site.begin_balancers()
         yield site
         site.wait_settled()
+
+
+def keep_losses(balancer: NetBalancer, count: int) -> None:
+    """As if it had recorded them before its restart."""
+    now = time.time()
+    losses = [[n, 1 + n % 2, [2 - n % 2], now - 3600 + n] for n in range(1, count + 1)]
+    content = {"version": 1, "number": count, "losses": losses, "lost": [], "retiring": []}
+    balancer.state_dir.mkdir()
+    path = balancer.state_dir / "succession.json"
+    path.write_text(json.dumps({**content, "active": None, "elected": None, "turn": 0}))
+
+
+def kept_losses(balancer: NetBalancer) -> list[int]:
+    path = balancer.state_dir / "succession.json"
+    found = json.loads(path.read_text())["losses"] if path.exists() else []
+    return [number for number, *_ in found]
+
+
+def test_a_standby_learns_more_losses_than_fit_a_heartbeat(site: Site) -> None:
+    """Without a store to ask: it was away while they were recorded."""
+    assert site.owner == 2
+    expected = list(range(1, LOSSES + 1))
+    wait_until("it knows them all", lambda: kept_losses(site.balancers[1]) == expected)
+    assert kept_losses(site.balancers[2]) == expected
 
 
 def start_member(site: Site, number: int) -> NetSipp:
