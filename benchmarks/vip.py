@@ -13,6 +13,7 @@ else.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -33,6 +34,10 @@ from vip_systems import VIP, Keepalived, NetSipp, Rmlb, Site, System
 HERE = Path(__file__).resolve().parent
 FILE = HERE / "results" / "vip.json"
 STEADY = "steady"
+HOLD_MS = 1000
+"""Between the requests of a call: longer than 2 T1, or sipp would take a member's repeated 200 to
+the first INVITE for the one to the second."""
+
 KEY = ("case", "system", "interval", "transport")
 """A row replaces the one that has all of these alike."""
 
@@ -50,10 +55,10 @@ class Calls:
             args += ["-reconnect_sleep", "5"]
         self._caller = NetSipp.at(
             site, "caller", "uac_full", target=f"{VIP}:5060", rate=rate, calls=10_000_000,
-            timeout_s=36_000.0, hold_ms=300, name=f"calls-{time.monotonic_ns()}", args=args,
+            timeout_s=36_000.0, hold_ms=HOLD_MS, name=f"calls-{time.monotonic_ns()}", args=args,
             transport="t1" if self._stream else "u1",
         )  # fmt: skip
-        self.row: dict[str, Any] = {}
+        self.row: dict[str, Any] = dict.fromkeys(("made", "failed", "unfinished", "misrouted"), 0)
 
     def __enter__(self) -> Self:
         self._caller.start()
@@ -69,6 +74,9 @@ class Calls:
             "unfinished": result.created - result.successful - result.failed,
             "misrouted": self._misrouted() - self._before,
         }
+        if result.failed:
+            self.row["reasons"] = result.reasons
+            sys.stderr.write(f"{self._caller.errors()[:4000]}\n")
         if self._stream:
             self.row["resets"] = self._caller.errors().count("reset by peer")
 
@@ -92,17 +100,19 @@ def one_try(system: System, case: Case) -> dict[str, Any]:
     if case.watch is not None:
         late = [a for each in probe.by_host.values() for a in each if a > at + 1.0]
         more["first_answer_s"] = round(min(late) - at, 3) if late else None
+    moves = system.takeovers() - before  # less than none: a keeper that was killed counts anew
     return {
         "silence_ms": round(probe.silence_ms(at), 1),
         "two_owners_ms": probe.two_owners_ms(),
-        "moves": system.takeovers() - before if isinstance(system, Rmlb) else None,
+        "moves": moves if isinstance(system, Rmlb) and moves >= 0 else None,
         **more,
     }
 
 
 def row_of(system: System, name: str, tries: int, calls: Calls) -> dict[str, Any]:
-    with calls:
-        found = [one_try(system, CASES[name]) for _ in range(tries)]
+    case = CASES[name]
+    with calls if case.calls else contextlib.nullcontext():
+        found = [one_try(system, case) for _ in range(tries)]
     silent = [each.pop("silence_ms") for each in found]
     row: dict[str, Any] = {
         "median_ms": round(statistics.median(silent), 1),
@@ -121,10 +131,12 @@ def steady(minutes: float, interval: str, rate: float) -> dict[str, Any]:
         before = system.takeovers()
         with Calls(site, "udp", rate) as calls, watched_and_reloaded(system):
             time.sleep(60 * minutes)
+        changes = system.takeovers() - before
+        system.end()
         return {
             "minutes": minutes,
             "rate": rate,
-            "owner_changes": system.takeovers() - before,
+            "owner_changes": changes,
             "calls": calls.row,
         }
 
@@ -220,7 +232,9 @@ def _short(value: Any) -> str:
     if not isinstance(value, list):
         return str(value)
     seen = sorted(set(value), key=str)
-    return str(seen[0]) if len(seen) == 1 else f"{min(value)} to {max(value)}"
+    if len(seen) == 1 or None in seen:
+        return ", ".join(map(str, seen))
+    return f"{min(value)} to {max(value)}"
 
 
 def main() -> int:
@@ -246,6 +260,7 @@ def main() -> int:
                         row = row_of(system, name, given.tries, calls)
                         results.add(case=name, system=kind.name, interval=interval,
                                     transport=given.transport, **row)  # fmt: skip
+                system.end()
     if STEADY in chosen:
         interval = min(intervals, key=lambda each: float(each.removesuffix("ms")))
         row = steady(given.minutes, interval, given.rate)

@@ -66,6 +66,9 @@ class System(Protocol):
     def takeovers(self) -> int:
         """How often the VIP has moved, as far as the system counts it."""
 
+    def end(self) -> None:
+        """At once, before the hosts go: nothing is drained."""
+
 
 def start_members(site: Site, transport: str) -> None:
     for number in (1, 2):
@@ -117,6 +120,11 @@ class Rmlb:
     def takeovers(self) -> int:
         each = (b.metrics().total("rmlb_vip_takeovers_total") for b in self.site.balancers.values())
         return int(sum(each))
+
+    def end(self) -> None:
+        for balancer in self.site.balancers.values():
+            balancer.kill()
+            balancer._child = None
 
 
 class Keepalived:
@@ -201,6 +209,9 @@ class Keepalived:
 
     def takeovers(self) -> int:
         return 0
+
+    def end(self) -> None:
+        return
 
     def _owners(self) -> int:
         return self._has(1) + self._has(2)
