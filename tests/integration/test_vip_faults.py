@@ -20,6 +20,10 @@ from rig_net import NetBalancer, NetSipp, Site, kill_all
 from rig_process import wait_until
 from rig_sipp import assert_all_succeeded
 
+HOLD_MS = 600
+"""Between the requests of a call: longer than T1, or sipp would take a member's repeated 200 to
+the first INVITE for the one to the second."""
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
@@ -37,7 +41,7 @@ def calls(site: Site, count: int = 60) -> Iterator[None]:
     """Calls flow meanwhile, over UDP; none of them fails."""
     caller = NetSipp.at(
         site, "caller", "uac_full", target="10.99.0.100:5060", rate=40, calls=count,
-        name=f"caller-{time.monotonic_ns()}", hold_ms=300,
+        name=f"caller-{time.monotonic_ns()}", hold_ms=HOLD_MS,
     )  # fmt: skip
     with caller:
         yield
