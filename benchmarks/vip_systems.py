@@ -71,11 +71,19 @@ class System(Protocol):
 
 
 def start_members(site: Site, transport: str) -> None:
+    """sipp over UDP, which counts what is misrouted; over TCP the simulated RM, because sipp ends
+    with the first connection that is reset: there a misrouted request is a failed call."""
     for number in (1, 2):
+        host = f"m{number}"
+        if transport == "tcp":
+            command = [sys.executable, "-m", "rmlb.cli", "simulate", "rm", "--id", str(number)]
+            site.run(host, f"member{number}", *command, "--listen", f"{ADDRESSES[host]}:5060")
+            wait_until("it listens", lambda ns=site.name(host): listens(ns, 5060, "t"))  # type: ignore[misc]
+            continue
         site.members[number] = site.start(
             NetSipp.at(
-                site, f"m{number}", "uas_member", port=5060, hold_ms=0, name=f"member{number}",
-                transport="u1" if transport == "udp" else "t1", keys={"member": number},
+                site, host, "uas_member", port=5060, transport="u1", keys={"member": number},
+                hold_ms=0, name=f"member{number}",
             )
         )  # fmt: skip
 
