@@ -78,7 +78,8 @@ def start_members(site: Site, transport: str) -> None:
         if transport == "tcp":
             command = [sys.executable, "-m", "rmlb.cli", "simulate", "rm", "--id", str(number)]
             site.run(host, f"member{number}", *command, "--listen", f"{ADDRESSES[host]}:5060")
-            wait_until("it listens", lambda ns=site.name(host): listens(ns, 5060, "t"))  # type: ignore[misc]
+            namespace = site.name(host)
+            wait_until("it listens", lambda ns=namespace: listens(ns, 5060, "t"))  # type: ignore[misc]
             continue
         site.members[number] = site.start(
             NetSipp.at(
