@@ -78,7 +78,7 @@ bench-state: .venv/.dev ## what sharing state in Redis costs, and what a takeove
 	@.ci/packages test
 	@$(BIN)/python benchmarks/state.py $(ARGS)
 
-bench-failover: .venv/.dev ## how long the virtual IP is silent, beside keepalived: some 40 minutes
+bench-failover: .venv/.dev ## how long the virtual IP is silent, beside keepalived: three hours; ARGS=... for less
 	@.ci/packages test
 	@$(BIN)/python benchmarks/vip.py $(ARGS)
 

@@ -64,6 +64,7 @@ class EventName(StrEnum):
     OWNER_CHANGED = "owner-changed"
     OWNER_KNOWN = "owner-known"
     NOT_HANDED_OVER = "not-handed-over"
+    REQUESTS_HANDED_OVER = "requests-handed-over"
     PEER_LOST = "peer-lost"
     PEER_BACK = "peer-back"
     PEER_LEFT = "peer-left"

@@ -34,6 +34,7 @@ from rmlb.vip.heartbeat import Heartbeats
 from rmlb.vip.holding import Holding
 from rmlb.vip.interface import Interface
 from rmlb.vip.lease import Lease
+from rmlb.vip.lossnews import LossNews
 from rmlb.vip.nics import GATEWAY_WORTH, MOST_MEMBERS, NIC_WORTH, Gateway, Nics
 from rmlb.vip.providers import ByNetlink, ByScript, Nobody, Provider, present
 from rmlb.vip.rtnetlink import Monitor, Netlink
@@ -114,6 +115,7 @@ class Keeper:
         self._gateway: Gateway | None = None
         self._interface: Interface | None = None
         self._digests: dict[int, bytes] = {}
+        self._loss_news = LossNews()
         macs = [config.gvp.nic[n] for n in config.gvp.nics or config.gvp.nic]
         self._nics = Nics(macs, self._nic_changed)
         self._places = [(address.host, address.prefix) for address in config.virtual_addresses]
@@ -330,6 +332,7 @@ class Keeper:
             self._give_health()
         elif what == "succession":
             losses = tuple(SharedLoss(n, m, tuple(s), at) for n, m, s, at in message["losses"])
+            self._loss_news.know(losses)
             self._along(
                 losses=losses,
                 loss_number=message["number"],
@@ -498,11 +501,12 @@ class Keeper:
         own = self._holding.along
         theirs = (along.loss_number, along.active, along.elected)
         # An owner that was cut off may have recorded losses that are none: they end here.
-        if owner and theirs != (own.loss_number, own.active, own.elected):
+        news = owner and self._loss_news.hear(sender, along)
+        if owner and (news or theirs != (own.loss_number, own.active, own.elected)):
             self._say(
                 "succession",
                 number=along.loss_number,
-                losses=[list(loss) for loss in along.losses],
+                losses=[list(loss) for loss in self._loss_news.losses],
                 active=along.active,
                 elected=along.elected,
                 owner=owner,

@@ -42,6 +42,8 @@ from rmlb.events import (
     member_health_changed,
     write_log,
 )
+from rmlb.handover import Handover
+from rmlb.handover import Keys as HandoverKeys
 from rmlb.health.activity import ActivityError
 from rmlb.health.tracker import Transition
 from rmlb.roles import Roles, Shared
@@ -136,7 +138,7 @@ class Node:
         self.stop_now = asyncio.Event()
         """Without draining."""
         self._owner = duty is None
-        self._told_roles: tuple[int, int, int] | None = None
+        self._told_roles: tuple[int, int, int, int] | None = None
         self._in_service_at: dict[int, float] = {}
         self._told_members = (-1, False)
         self._events = EventLog()
@@ -160,6 +162,13 @@ class Node:
             make_table(config, self._keys, self._instance, self._snapshot(self._members())),
             make_memory(config),
             duty,
+        )
+        self._handover = Handover(
+            self._router,
+            [(place.host, place.port) for place in config.heartbeat.listen],
+            {str(place): (place.host, place.port) for place in config.heartbeat.peers},
+            config.security.secrets,
+            self._events.add,
         )
         self._copies = CopyRing()
         copies = copy_source(self._copies, self._router.packets, make_listeners(config))
@@ -200,6 +209,8 @@ class Node:
             self._sharing.serve(self._exchange.held)
         self._asked.configure(config.trace, hep_node(config))
         await self._exchange.start()
+        if self._duty is not None:
+            await self._handover.start()
         for listener in make_listeners(config):
             where = f"{listener.transport}:{bracketed(listener.host)}:{listener.port}"
             self.tell(EventName.LISTENING, address=where)
@@ -238,6 +249,7 @@ class Node:
         self._stopping = True
         if now.is_set():  # handed over: what is in the sockets still leaves
             await asyncio.sleep(FINISH_S)
+            await self._handover.finished()
             return
         self._publish()
         limit = self._config.drain.limit_s
@@ -266,6 +278,7 @@ class Node:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._watch.stop()
+        await self._handover.close()
         if self._admin is not None:
             await self._admin.stop()
         self._asked.close()
@@ -437,6 +450,7 @@ class Node:
                 self._exchange.reset_connections()
             if self._exchange is not None:
                 self._publish()
+        self._handover.standing_changed(duty.owner, duty.may_forward(), duty.peers)
         self._tell_readiness()
 
     def succession_heard(self, told: Mapping[str, Any]) -> None:
@@ -451,7 +465,7 @@ class Node:
         if duty is None:
             return
         shared = self._roles.shared()
-        news = (shared.number, shared.active, shared.elected)
+        news = (shared.number, len(shared.losses), shared.active, shared.elected)
         if news != self._told_roles:
             self._told_roles = news
             duty.say_succession(shared._asdict())
@@ -633,6 +647,7 @@ class Node:
         if self._sharing is not None:
             self._sharing.configure(fresh)
         self._keys = keys
+        self._handover.keys = HandoverKeys(fresh.security.secrets)
         self._tls = tls
         self._watch.configure(fresh.health, fresh.rm)
         with self._router.held():

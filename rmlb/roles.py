@@ -22,6 +22,10 @@ from rmlb.snapshot import NOBODY, Standing
 from rmlb.state.agreement import ONE_LOSS_S, Active, Losses
 from rmlb.state.succession import KeptLoss, Succession, SuccessionFile
 
+MOST_SHARED = 2000
+"""Losses told to the peers, the newest: 60 octets each as they go to the keeper, half its buffer.
+One every 90 s for two days."""
+
 
 class Shared(NamedTuple):
     """What balancers tell each other of the pool."""
@@ -222,7 +226,10 @@ class Roles:
         activity = self._activity
         return Shared(
             number=self._losses.number,
-            losses=[(x.number, x.member, x.survivors, x.at + offset) for x in self._losses.losses],
+            losses=[
+                (x.number, x.member, x.survivors, x.at + offset)
+                for x in self._losses.losses[-MOST_SHARED:]
+            ],
             active=(activity.active or 0) if activity is not None else 0,
             elected=(activity.elected or 0) if activity is not None else 0,
         )
@@ -230,17 +237,18 @@ class Roles:
     def adopt(self, told: Shared, owner: bool, now: float) -> None:
         """The owner's word on losses and on who is active counts; publish afterwards.
 
-        Losses of our own that it does not know were recorded when we were cut off.
+        Losses of our own behind those that it tells without a gap up to its newest were recorded
+        when we were cut off. Of what lies before them it may not have told all yet.
         """
         if not owner or self.is_owner:
             return
-        if told.number != self._losses.number:
-            first = told.losses[0][0] if told.losses else told.number + 1
-            before = tuple(loss for loss in self._losses.losses if loss.number < first)
-            theirs = _ages(
-                tuple(KeptLoss(*each) for each in told.losses), self._config.affinity.ttl_s, now
-            )
-            self._losses = LossLog((*before, *theirs), told.number)
+        theirs = _ages(
+            tuple(KeptLoss(*each) for each in told.losses), self._config.affinity.ttl_s, now
+        )
+        known = {(loss.number, loss.member) for loss in self._losses.losses}
+        news = any((loss.number, loss.member) not in known for loss in theirs)
+        if news or told.number != self._losses.number:
+            self._losses = self._losses.follow(theirs, told.number)
             self._lost = {
                 loss.member
                 for loss in self._losses.losses

@@ -15,6 +15,9 @@ from rmlb.cli.balancer import load_config
 from rmlb.cli.failure import FAILED, MISUSED, CliError
 from rmlb.config import Config
 from rmlb.vip import nics
+from rmlb.vip.advert import Datagram, Keys
+from rmlb.vip.ballot import Beat, Send
+from rmlb.vip.heartbeat import Heartbeats
 from rmlb.vip.interface import Interface, holds
 from rmlb.vip.lease import Lease, LeaseError
 from rmlb.vip.rtnetlink import Netlink, new_address
@@ -120,7 +123,9 @@ def _interface(config: Config) -> Interface:
 
 
 async def _owner(config: Config) -> str | None:
-    """Who owns it now, as the witness and the heartbeats say, or who answers for it."""
+    """Who owns it now, as the heartbeats and the witness say, or who answers for it."""
+    if (heard := await _owner_heard(config)) is not None:
+        return f"balancer {heard} says that it owns it"
     if config.witness and config.heartbeat.peers:
         lease = Lease(config.witness, config.cluster.name, config.heartbeat.id or 0, 1.0)
         try:
@@ -139,3 +144,33 @@ async def _owner(config: Config) -> str | None:
     finally:
         interface.close()
     return f"{strangers[0]} answers for it" if strangers else None
+
+
+async def _owner_heard(config: Config) -> int | None:
+    """Another balancer whose heartbeats say so. While one runs here, they are not ours to hear."""
+    found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def hear(datagram: Datagram, _counts: bool, _source: tuple[str, int]) -> None:
+        if datagram.beat.owner and not found.done():
+            found.set_result(datagram.beat.sender)
+
+    if not config.heartbeat.peers:
+        return None
+    try:
+        heartbeats = Heartbeats(
+            Keys(config.security.secrets), config.heartbeat.listen, (), _never, hear
+        )
+    except OSError:
+        return None
+    try:
+        async with asyncio.timeout(LISTENED * config.heartbeat.interval_s):
+            return await found
+    except TimeoutError:
+        return None
+    finally:
+        heartbeats.close()
+
+
+def _never(_to: int, _send: Send) -> Beat:
+    """Nobody is sent anything."""
+    raise AssertionError

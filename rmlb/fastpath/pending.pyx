@@ -415,6 +415,12 @@ cdef class PendingRequests:
             while self.t.octets > self.t.most_octets and self.t.order.count > 1:
                 _pend_evict(&self.t)
 
+    def forget(self, entry):
+        cdef uint32_t slot = self._slot_of(entry)
+        if slot != <uint32_t> NONE:
+            _pend_forget(&self.t, slot)
+            self._forget_orphans()
+
     def expire(self, double now):
         cdef int64_t second = wheel_first(&self.t.wheel, now)
         cdef List* due

@@ -7,7 +7,7 @@ swallowed, and the best of them is kept for the end (RFC 3261 16.7 step 6).
 
 from __future__ import annotations
 
-from rmlb.routing import own
+from rmlb.routing import handover, own
 from rmlb.routing.affinity import Moment
 from rmlb.routing.incoming import Request
 from rmlb.routing.pending import MAX_TAGS, Attempt, Failure, Remembered
@@ -28,6 +28,8 @@ def repeated_request(entry: Remembered, request: Request, moment: Moment) -> Ver
     """A request of a remembered transaction: retransmission, CANCEL or ACK. None: as usual."""
     message, origin = request.message, request.origin
     if message.method == b"ACK":
+        if entry.inherited and not entry.final:
+            handover.close(entry, moment)
         return Absorb(Kind.OWN_ACK, Reason.OWN_ACK) if entry.answer else None
     if message.method == b"CANCEL" and entry.method == b"INVITE":
         return _cancelled(entry, request, moment)

@@ -48,6 +48,21 @@ class LossLog:
         number = self.number + 1
         return LossLog((*self.losses, Loss(number, member, survivors, at)), number)
 
+    def follow(self, told: tuple[Loss, ...], number: int) -> LossLog:
+        """The log by the word of an owner whose newest loss is `number`.
+
+        Of `told`, oldest first, the end without a gap is all there is from there on; what comes
+        before it is added to what is known.
+        """
+        first = number + 1
+        for loss in reversed(told):
+            if loss.number < first - 1:
+                break
+            first = loss.number
+        merged = {each[:2]: each for each in self.losses if each.number < first}
+        merged |= {each[:2]: each for each in told}
+        return LossLog(tuple(merged[name] for name in sorted(merged)), number)
+
     def pruned(self, before: float) -> LossLog:
         """The log without what is older; no dialog lives that long. Itself if nothing is."""
         if not self.losses or self.losses[0].at >= before:

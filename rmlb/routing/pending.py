@@ -112,6 +112,8 @@ class Remembered:
     cancel: tuple[bytes, Origin] | None = None
     """The caller's CANCEL: this request is never sent again."""
     best: Failure | None = None
+    inherited: bool = False
+    """Another balancer sent it, and handed it over with the virtual IP."""
 
     @property
     def newest(self) -> Attempt:
@@ -260,6 +262,11 @@ class PendingRequests:
             self._entries.move_to_end(entry.key)
             while self.octets > self.limits.max_octets and len(self._entries) > 1:
                 self._evict()
+
+    def forget(self, entry: Remembered) -> None:
+        """It is another balancer's from now on."""
+        if self._entries.get(entry.key) is entry:
+            self._forget(entry)
 
     def expire(self, now: float) -> Counter[int]:
         """Forget what is due.

@@ -26,7 +26,10 @@ LAST_SEQ: Final = 2**64 - 1
 """Of the last will: nothing of that start follows it."""
 
 MOST_LOSSES: Final = 24
-"""Newest losses in one datagram: at most 24 x 30 octets, so that it fits a frame."""
+"""Losses in one datagram: at most 24 x 30 octets, so that it fits a frame."""
+
+NEWEST_LOSSES: Final = 12
+"""Where there are more than that, these are in each of them, and the others take turns."""
 
 _MAGIC: Final = b"RB"
 _MAC_OCTETS: Final = 16
@@ -55,7 +58,7 @@ class Alongside:
     """What travels with a beat and does not concern the election."""
 
     losses: tuple[SharedLoss, ...] = ()
-    """The newest of the loss log, oldest first."""
+    """Of the loss log, oldest first; as it comes: the newest, and a page of the others."""
     loss_number: int = 0
     """The loss log's end."""
     active: int = 0
@@ -101,7 +104,7 @@ def write(
     """The datagram, signed."""
     key_id, key = keys.sign(b"")
     flags = sum(1 << bit for bit, name in enumerate(_FLAGS) if getattr(beat, name))
-    losses = along.losses[-MOST_LOSSES:]
+    losses = page(along.losses, seq)
     parts = [
         _HEAD.pack(_MAGIC, VERSION, 0, key_id, seq, nonce, echo),
         _BEAT.pack(beat.sender, flags, beat.epoch, beat.n, beat.heard, beat.score, beat.heir),
@@ -116,6 +119,16 @@ def write(
         parts.append(struct.pack(f"!{len(survivors)}H", *survivors))
     data = b"".join(parts)
     return data + _mac(key, data)
+
+
+def page(losses: Sequence[SharedLoss], seq: int) -> Sequence[SharedLoss]:
+    """Those that datagram `seq` tells of, so that all are told in turn, the newest always."""
+    if len(losses) <= MOST_LOSSES:
+        return losses
+    older, newest = losses[:-NEWEST_LOSSES], losses[-NEWEST_LOSSES:]
+    room = MOST_LOSSES - NEWEST_LOSSES
+    at = room * (seq % -(-len(older) // room))
+    return [*older[at : at + room], *newest]
 
 
 def read(keys: Keys, data: bytes) -> Datagram | None:

@@ -37,6 +37,7 @@ VIP = "10.99.0.100"
 ADDRESSES = {
     "b1": "10.99.0.1",
     "b2": "10.99.0.2",
+    "b3": "10.99.0.3",
     "m1": "10.99.0.11",
     "m2": "10.99.0.12",
     "redis": "10.99.0.50",
@@ -93,11 +94,12 @@ class NetBalancer(Balancer):
 
     def __init__(self, site: Site, number: int, *, interval: str, vip: str, extra: str) -> None:
         self.namespace = site.name(f"b{number}")
-        own, other = ADDRESSES[f"b{number}"], ADDRESSES[f"b{3 - number}"]
+        own = ADDRESSES[f"b{number}"]
+        others = [f"{ADDRESSES[f'b{n}']}:9811" for n in site.numbers if n != number]
         tables = (
             f'[vip]\nprovider = "netlink"\ninterface = "eth0"\n{vip}\n'
             f'[heartbeat]\nid = {number}\ninterval = "{interval}"\n'
-            f'listen = "{own}:9811"\npeers = ["{other}:9811"]\n'
+            f'listen = "{own}:9811"\npeers = {json.dumps(others)}\n'
             f'[security]\nsecret = "{SECRET}"\n{extra}'
         )
         super().__init__(
@@ -123,14 +125,14 @@ class NetBalancer(Balancer):
     def owner(self) -> bool:
         return bool(self.status()["vip"]["owner"])
 
-    def has_address(self) -> bool:
-        """The VIP is on its interface."""
+    def has_address(self, host: str = VIP) -> bool:
+        """The VIP (or this part of it) is on its interface."""
         shown = subprocess.run(
             ["ip", "-n", self.namespace, "-j", "address", "show"],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         return any(
-            address.get("local") == VIP
+            address.get("local") == host
             for link in json.loads(shown.stdout)
             for address in link.get("addr_info", [])
         )
@@ -219,10 +221,11 @@ def _between(at: float, others: list[float]) -> bool:
 
 
 class Site:
-    """A bridge and six hosts."""
+    """A bridge and six hosts, or seven: with three balancers."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, balancers: int = 2) -> None:
         self.directory = directory
+        self.numbers = range(1, balancers + 1)
         self._prefix = f"rv{os.getpid() % 100000}x{next(_sites)}"
         self._stack = ExitStack()
         self.balancers: dict[int, NetBalancer] = {}
@@ -239,6 +242,8 @@ class Site:
         ip("-n", bridge, "link", "add", "br0", "type", "bridge", "forward_delay", "0")
         ip("-n", bridge, "link", "set", "br0", "up")
         for host in ADDRESSES:
+            if host[0] == "b" and int(host[1:]) not in self.numbers:
+                continue
             self._namespace(self.name(host))
             self.plug(host)
         return self
@@ -347,9 +352,13 @@ class Site:
         return made
 
     def start_balancers(self, **options: Any) -> None:
-        """Both; returns when one owns and the other one is ready."""
-        for number in (1, 2):
+        """All of them, alike."""
+        for number in self.numbers:
             self.make_balancer(number, **options)
+        self.begin_balancers()
+
+    def begin_balancers(self) -> None:
+        """Those that were made; returns when one owns and the others are ready."""
         for balancer in self.balancers.values():
             balancer._spawn()
             self._stack.push(balancer.__exit__)

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from rig_net import NetBalancer, NetSipp, Site
+from rig_net import NetBalancer, NetSipp, Site, kill_all
 from rig_process import wait_until
 from rig_sipp import assert_all_succeeded
+
+HOLD_MS = 600
+"""Between the requests of a call: longer than T1, or sipp would take a member's repeated 200 to
+the first INVITE for the one to the second."""
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +37,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @contextmanager
-def calls(site: Site, count: int = 90) -> Iterator[None]:
+def calls(site: Site, count: int = 60) -> Iterator[None]:
     """Calls flow meanwhile, over UDP; none of them fails."""
     caller = NetSipp.at(
-        site, "caller", "uac_full", target="10.99.0.100:5060", rate=30, calls=count,
-        name=f"caller-{time.monotonic_ns()}", hold_ms=300,
+        site, "caller", "uac_full", target="10.99.0.100:5060", rate=40, calls=count,
+        name=f"caller-{time.monotonic_ns()}", hold_ms=HOLD_MS,
     )  # fmt: skip
     with caller:
         yield
@@ -147,6 +153,48 @@ def test_switch_port_down(site: Site) -> None:
     site.wait_settled()
 
 
+def test_cable_deleted(site: Site) -> None:
+    """The interface is gone, and comes back as another one, with another hardware address."""
+    with moves(site, 1200) as owner:
+        host = f"b{owner_number(site, owner)}"
+        site.delete_cable(host)
+    site.plug(host)
+    site.wait_settled()
+    assert not owner.owner
+
+
+def test_everything_frozen(site: Site) -> None:
+    """Both hosts for 5 s. What waited in the sockets is not forwarded by an owner of before."""
+    site.wait_settled()
+    both = list(site.balancers.values())
+    former = site.balancers[site.owner]
+    dropped = not_owner(former)
+    with site.prober() as probe:
+        time.sleep(0.3)
+        for each in both:
+            each.freeze()
+        frozen_at = time.time()
+        wait_until("the kernel removes it", lambda: not any(b.has_address() for b in both), 3.5)
+        time.sleep(max(0.0, frozen_at + 5.0 - time.time()))
+        kill_all([each.worker for each in both], signal.SIGCONT)
+        wait_until("it drops what has waited", lambda: not_owner(former) > dropped)
+        for each in both:
+            each.resume()
+        site.wait_settled()
+        owner = site.balancers[site.owner]
+        time.sleep(0.3)
+    took = max(e["at"] for e in owner.events() if "epoch" in e["fields"])
+    assert took > frozen_at + 5.0
+    answers = [at for each in probe.by_host.values() for at in each] + probe.answers
+    early = [at - took for at in answers if frozen_at + 0.3 < at < took - 0.02]
+    assert not early, "answered without owning"
+    assert any(at > took for at in probe.answers)
+
+
+def not_owner(balancer: NetBalancer) -> float:
+    return balancer.metrics().total("rmlb_messages_dropped_total", reason="not_owner")
+
+
 def test_partition_with_witness(site: Site) -> None:
     with stays(site) as owner:
         number = owner_number(site, owner)
@@ -189,6 +237,13 @@ def test_witness_killed_while_the_peer_is_in_maintenance(site: Site) -> None:
     owner = site.owner
     standby = site.balancers[3 - owner]
     standby.stop()
+    done = subprocess.run(
+        ["ip", "netns", "exec", standby.namespace, sys.executable, "-m", "rmlb.cli",
+         "vip", "enable", str(standby.config_path)],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    refusal = f"balancer {owner} says that it owns it; --force overrides"
+    assert (done.returncode, refusal in done.stderr) == (1, True), done.stderr
     changes = told_changes(site.balancers[owner])
     assert site.redis is not None
     site.redis.kill()

@@ -238,3 +238,37 @@ def test_thousands_of_losses_cost_little() -> None:
     assert log.holder(1, 5000, 5, AFFINITY) == 1
     assert log.holder(2, 0, 5, AFFINITY) == 2
     assert looked == 1
+
+
+class TestFollow:
+    """A standby goes by the owner's log, as far as it has been told."""
+
+    OWN = LossLog(tuple(Loss(n, 1, (2,)) for n in (1, 2, 3, 7, 8)), 8)
+
+    def told(self, *numbers: int) -> list[int]:
+        theirs = tuple(Loss(n, 2, (1,)) for n in numbers)
+        log = self.OWN.follow(theirs, numbers[-1])
+        assert log.number == numbers[-1]
+        return [loss.number for loss in log.losses]
+
+    def test_its_end_replaces_ours(self) -> None:
+        assert self.told(6, 7) == [1, 2, 3, 6, 7]
+
+    def test_what_lies_before_a_gap_is_added(self) -> None:
+        assert self.told(4, 5, 50, 51) == [1, 2, 3, 4, 5, 7, 8, 50, 51]
+
+    def test_nothing_told_is_nothing_there(self) -> None:
+        assert self.OWN.follow((), 2).losses == self.OWN.losses[:2]
+
+    def test_filled_it_leads_as_the_owners(self) -> None:
+        owner = LossLog()
+        for n in range(60):
+            owner = owner.record(1 + n % 3, tuple(m for m in (1, 2, 3) if m != 1 + n % 3))
+        standby = LossLog(owner.losses[:5], 5)
+        for at in (48, 36, 24, 12, 0):
+            standby = standby.follow((*owner.losses[at : at + 12], *owner.losses[48:]), 60)
+        key = AFFINITY
+        for value in range(200):
+            since = value % 60
+            expected = owner.holder(1 + value % 3, since, value, key)
+            assert standby.holder(1 + value % 3, since, value, key) == expected

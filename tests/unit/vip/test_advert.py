@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rmlb.vip.advert import (
     LAST_SEQ,
     MOST_LOSSES,
+    NEWEST_LOSSES,
     Alongside,
     Association,
     Datagram,
@@ -47,13 +48,20 @@ def test_round_trip(beat: Beat, along: Alongside, seq: int) -> None:
     assert read(KEYS, data) == Datagram(beat, along, seq, OURS, THEIRS)
 
 
-def test_it_fits_a_frame_with_all_losses() -> None:
+def test_more_losses_than_fit_a_frame_take_turns() -> None:
+    """The newest are in every datagram, and the older ones in one of some that follow."""
     many = tuple(SharedLoss(n, 1, (2,), 0.0) for n in range(100))
-    data = write(KEYS, Beat(2, 1, 1), Alongside(many), seq=1, nonce=OURS, echo=THEIRS)
-    assert len(data) < 1400
-    found = read(KEYS, data)
-    assert found is not None
-    assert [loss.number for loss in found.along.losses] == list(range(76, 100))
+    told: set[int] = set()
+    for seq in range(1000, 1008):
+        data = write(KEYS, Beat(2, 1, 1), Alongside(many), seq=seq, nonce=OURS, echo=THEIRS)
+        assert len(data) < 1400
+        found = read(KEYS, data)
+        assert found is not None
+        numbers = [loss.number for loss in found.along.losses]
+        assert numbers == sorted(set(numbers))
+        assert numbers[-NEWEST_LOSSES:] == list(range(100 - NEWEST_LOSSES, 100))
+        told |= set(numbers)
+    assert told == set(range(100))
 
 
 @given(st.integers(0, 160), st.integers(1, 255))
