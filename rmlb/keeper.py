@@ -550,8 +550,8 @@ class Keeper:
             fields: dict[str, Value] = {"owner": int(here), "why": "the address came"}
             if not here:
                 fields["why"] = "the address went"
-            self._told("owner-changed", False, fields)
             self._say_standing()
+            self._told("owner-changed", False, fields)
 
     def _nic_changed(self, name: str, running: bool) -> None:
         self._told("nic-up" if running else "nic-down", not running, {"interface": name})

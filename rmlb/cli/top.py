@@ -152,7 +152,7 @@ class Screen:
         heads = (
             ("RM", "left"), ("HEALTH", "left"), ("OPERATOR", "left"), ("CALLS", "right"),
             ("NEW/S", "right"), ("REQ/S", "right"), ("4-6XX", "right"), ("LATENCY", "right"),
-            *((("2XX", "right"), ("SHARE", "right"), ("NEW CALLS, 2 MIN", "left")) if wide else ()),
+            *((("2XX", "right"), ("WEIGHT", "right"), ("NEW CALLS, 2 MIN", "left")) if wide else ()),
         )  # fmt: skip
         for head, side in heads:
             justify: Literal["left", "right"] = "left" if side == "left" else "right"
@@ -165,7 +165,7 @@ class Screen:
             role = "" if each["active"] is None else (" active" if each["active"] else " passive")
             more = (
                 f"{answers.get('2xx', 0):,}",
-                f"{each['weight']} %",
+                f"{each['weight']} %" if each["takes_new_calls"] else "none",
                 Text(self._picture(index, each["id"]), "blue"),
             )
             table.add_row(
