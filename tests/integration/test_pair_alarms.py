@@ -83,7 +83,7 @@ def desk(tmp_path: Path) -> Iterator[tuple[Site, Desk]]:
         site.start_redis()
         desk = Desk(site)
         for number in (1, 2):
-            balancer = site.make_balancer(number, extra=desk.tables())
+            balancer = site.make_balancer(number, interval="500ms", extra=desk.tables())
             watched = f'[gvp]\nnics = "0"\nnic.eth0 = "{site.mac(f"b{number}")}"\n'
             text = balancer.config_path.read_text() + watched
             url = f"redis://{ADDRESSES['redis']}:6379/0"

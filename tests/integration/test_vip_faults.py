@@ -135,7 +135,8 @@ def test_all_frozen(site: Site) -> None:
 
 
 def test_restart_under_load(site: Site) -> None:
-    """`systemctl restart` of the owner at 150 calls/s: it says goodbye, comes back, owns no more."""
+    """What `systemctl restart` does, at 150 calls/s: the owner says goodbye, and comes back as the
+    standby."""
     with moves(site, 150, count=600, rate=150) as owner:
         owner.send_signal(signal.SIGTERM)
         assert owner.wait(10.0) == 0
