@@ -58,9 +58,7 @@ class Desk:
             lambda: len(self.posted) >= len(expected) <= len(self.commands()),
             30.0,
         )
-        assert sorted(self.names()) == sorted(expected), [
-            (p["at"], p["owner"], p["balancer"], p["text"]) for p in self.posted
-        ]
+        assert sorted(self.names()) == sorted(expected)
         assert sorted(self.commands()) == sorted(expected)
         assert len({post["id"] for post in self.posted}) == len(expected)
         assert all(post["owner"] for post in self.posted)
@@ -138,7 +136,15 @@ def test_a_killed_and_a_drained_member_and_a_pulled_cable_are_told_once(
     wait_until("it is told", lambda: bool(told(site.balancers[owner], "nic-down")))
     site.port(f"b{owner}", "up")
     site.wait_settled()
-    expected += ["nic-down", "owner-changed"]
-    alarms.was_told(expected)
     assert site.owner == 3 - owner
-    assert {str(post["name"]) for post in alarms.posted} == NAMES
+
+    def moves() -> int:
+        """How often the address came to somebody; on a busy machine it may move once more."""
+        return sum("owner" in fields for each in both for fields in each.told("owner-changed"))
+
+    for names in (alarms.names, alarms.commands):
+        wait_until(f"the cable: {names()}", lambda n=names: "nic-down" in n(), 30.0)  # type: ignore[misc]
+        wait_until(f"{moves()} moves", lambda n=names: n().count("owner-changed") >= moves(), 30.0)  # type: ignore[misc]
+        assert names().count("nic-down") == 1
+        assert names().count("owner-changed") == moves() >= 2
+        assert set(names()) == NAMES
