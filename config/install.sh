@@ -30,7 +30,7 @@ mv -T "$prefix.new" "$prefix"
 "$prefix/bin/rmlb" version
 cat <<END
 installed in $home, linked from $prefix. Next, as root (docs/deployment.md):
-  cp $prefix/share/rmlb/config/rmlb.sysusers /etc/sysusers.d/rmlb.conf && systemd-sysusers
+  install -Dm 644 $prefix/share/rmlb/config/rmlb.sysusers /etc/sysusers.d/rmlb.conf && systemd-sysusers
   cp $prefix/share/rmlb/config/rmlb.sysctl   /etc/sysctl.d/90-rmlb.conf && sysctl --system
   cp $prefix/share/rmlb/config/rmlb.service  /etc/systemd/system/ && systemctl daemon-reload
   mkdir -p /etc/rmlb and write /etc/rmlb/rmlb.toml; rmlb check it; systemctl enable --now rmlb

@@ -104,6 +104,7 @@ class Keeper:
         self._page = Page()
         self._tether: Tether | None = None
         self._child: asyncio.subprocess.Process | None = None
+        self._shown = ""
         self._started = self._up = self._stopping = self._dead = False
         self._members = 0
         self._members_alive = self._local_alive = False
@@ -323,7 +324,8 @@ class Keeper:
         what = message["is"]
         if what == "started":
             self._started = self._up = True
-            notify("READY=1", f"STATUS=worker {self._child.pid if self._child else 0}")
+            notify("READY=1")
+            self._show_standing()
             self._judge_worker(clock())
         elif what == "health":
             self._members = int(message["members"])
@@ -427,10 +429,18 @@ class Keeper:
     def _say(self, what: str, **fields: object) -> bool:
         return self._tether is not None and self._tether.say(what, **fields)
 
+    def _show_standing(self) -> None:
+        """For `systemctl status`."""
+        shown = "owner" if self._holding.owner else "standby"
+        if self._started and shown != self._shown:
+            self._shown = shown
+            notify(f"STATUS={shown} of {self._config.cluster.virtual_ip}")
+
     def _say_standing(self) -> None:
         holding = self._holding
         if self._tether is None:
             return
+        self._show_standing()
         ready = holding.owner or (holding.provider.elects and holding.election.candidate)
         self._say(
             "standing",
@@ -554,8 +564,8 @@ class Keeper:
             fields: dict[str, Value] = {"owner": int(here), "why": "the address came"}
             if not here:
                 fields["why"] = "the address went"
-            self._told("owner-changed", False, fields)
             self._say_standing()
+            self._told("owner-changed", False, fields)
 
     def _nic_changed(self, name: str, running: bool) -> None:
         self._told("nic-up" if running else "nic-down", not running, {"interface": name})

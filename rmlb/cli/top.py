@@ -36,6 +36,8 @@ RETRY_S: Final = 1.0
 WIDE: Final = 110
 """Columns of a terminal that shows everything."""
 
+WIDE_HEADS: Final = (("2XX", "right"), ("WEIGHT", "right"), ("NEW CALLS, 2 MIN", "left"))
+
 SECONDS: Final = 120
 """Of rates, for the small pictures."""
 
@@ -152,7 +154,7 @@ class Screen:
         heads = (
             ("RM", "left"), ("HEALTH", "left"), ("OPERATOR", "left"), ("CALLS", "right"),
             ("NEW/S", "right"), ("REQ/S", "right"), ("4-6XX", "right"), ("LATENCY", "right"),
-            *((("2XX", "right"), ("SHARE", "right"), ("NEW CALLS, 2 MIN", "left")) if wide else ()),
+            *(WIDE_HEADS if wide else ()),
         )  # fmt: skip
         for head, side in heads:
             justify: Literal["left", "right"] = "left" if side == "left" else "right"
@@ -165,7 +167,7 @@ class Screen:
             role = "" if each["active"] is None else (" active" if each["active"] else " passive")
             more = (
                 f"{answers.get('2xx', 0):,}",
-                f"{each['weight']} %",
+                f"{each['weight']} %" if each["takes_new_calls"] else "none",
                 Text(self._picture(index, each["id"]), "blue"),
             )
             table.add_row(

@@ -56,8 +56,8 @@ sip = "{host}:{rm2}"
 [sip]
 listen = ["udp:{sip}", "tcp:{sip}"]
 [health]
-interval = "500ms"
-timeout = "500ms"
+interval = "1s"
+timeout = "1s"
 slow-start = "2s"
 [state]
 dir = "{state}"

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import signal
 import socket
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import aiohttp
 
@@ -25,6 +26,11 @@ READY_TIMEOUT_S = 15.0
 """A balancer needs some 0.5 s; a laptop that also installs something may need ten times that."""
 
 STOP_TIMEOUT_S = 10.0
+
+
+_PORTS: Final = range(32_000, 32_768)
+"""Just below the ephemeral ports: a member that is killed finds its port free when it comes back,
+whatever other programs open meanwhile."""
 
 
 class StageError(Exception):
@@ -150,15 +156,16 @@ def check_free(addresses: Iterable[SipAddress], purpose: str) -> None:
 def free_ports(count: int) -> list[int]:
     """Ports of 127.0.0.1 that are free for UDP and TCP right now."""
     found: list[int] = []
-    with contextlib.ExitStack() as held:
-        while len(found) < count:
-            stream = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            stream.bind(("127.0.0.1", 0))
-            port = stream.getsockname()[1]
-            with contextlib.suppress(StageError):
-                check_free([SipAddress(Transport.UDP, "127.0.0.1", port)], "")
-                found.append(port)
-    return found
+    for port in random.sample(_PORTS, len(_PORTS)):
+        here = [
+            SipAddress(transport, "127.0.0.1", port) for transport in (Transport.UDP, Transport.TCP)
+        ]
+        with contextlib.suppress(StageError):
+            check_free(here, "")
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise StageError(f"no {count} free ports among {_PORTS.start} to {_PORTS.stop - 1}")
 
 
 def own_command() -> str:

@@ -114,12 +114,9 @@ class Holding:
         self.figures.held_up_s = max(
             self.figures.held_up_s, now - self.election.now - self.election.settings.interval_s
         )
-        was = self.election.owner
         for action in self.election.handle(event, now):
             self._do(action)
         self._write_page()
-        if was is not self.election.owner:
-            self._on_change()
         self._arm(now)
 
     def heard(self, datagram: Datagram, counts: bool, source: Where) -> None:
@@ -208,6 +205,7 @@ class Holding:
         self._refreshed_at = clock()
         self.figures.add_s = self._refreshed_at - begun
         self.figures.takeovers += 1
+        self._on_change()  # before the event: it is told by the owner, as its alarms say
         self._report("owner-changed", False, {"owner": self.election.settings.id,
             "epoch": action.epoch, "why": action.why})  # fmt: skip
 
@@ -217,6 +215,7 @@ class Holding:
         self._page.may_forward_until = int(finish * 1e9)
         self._try(self.provider.let_go)
         self.figures.releases += 1
+        self._on_change()
         self._report("owner-changed", not action.finish, {"from": self.election.settings.id,
             "why": action.why})  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Browser, Page, async_playwright, expect
@@ -20,14 +21,22 @@ _FLAGS = (
 
 
 @asynccontextmanager
-async def browser() -> AsyncIterator[Browser]:
+async def browser(program: str | Path = CHROMIUM) -> AsyncIterator[Browser]:
     """A Chromium with an empty profile."""
     async with async_playwright() as playwright:
-        found = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
+        found = await playwright.chromium.launch(executable_path=program, args=list(_FLAGS))
         try:
             yield found
         finally:
             await found.close()
+
+
+def chromium_on(namespace: str, directory: Path) -> Path:
+    """A Chromium that lives on a host of the site."""
+    path = directory / f"chromium-{namespace}"
+    path.write_text(f'#!/bin/sh\nexec ip netns exec {namespace} {CHROMIUM} "$@"\n')
+    path.chmod(0o755)
+    return path
 
 
 class Watched:

@@ -147,7 +147,7 @@ OURS = [line for line in LINES if line.words[0].rpartition("/")[2] == "rmlb"]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 OTHERS = {
     "make", "sipp", "systemctl", "journalctl", "systemd-sysusers", "systemd-analyze", "sysctl",
-    "cp", "tar", "ln", "ls", "python3", "promtool", "nstat", "./rmlb-*/install.sh",
+    "cp", "install", "tar", "ln", "ls", "python3", "promtool", "nstat", "./rmlb-*/install.sh",
 }  # fmt: skip
 
 
@@ -261,3 +261,15 @@ def test_every_link_leads_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+PLACE = re.compile(r"(?<![\w/.-])((?:rmlb|tests|config|docs|benchmarks|\.ci)/[\w./*-]*\w)")
+
+
+def test_every_file_that_a_page_names_is_there() -> None:
+    """Tests that a claim points to above all: a name that has moved proves nothing."""
+    more = [ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md"]
+    for page in [*PAGES, *more, *(ROOT / "docs" / "decisions").glob("*.md")]:
+        for name in PLACE.findall(page.read_text()):
+            found = (ROOT / name).exists() or (ROOT / f"{name}.py").exists()
+            assert found or any(ROOT.glob(name)), f"{page.name}: {name}"

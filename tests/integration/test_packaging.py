@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 from rig import free_port, wait_until
+from rig_systemd import Machine
 
 from rmlb import __version__
 
@@ -176,6 +177,70 @@ class TestUnit:
         found = re.search(r"^TimeoutStopSec=(\d+)s$", UNIT.read_text(), re.MULTILINE)
         assert found
         assert int(found[1]) > DrainConfig().limit_s + 10
+
+
+SITE = """
+[cluster]
+virtual-ip = "10.99.0.100/24"
+[rm.1]
+sip = "10.99.0.11:5060"
+[vip]
+provider = "netlink"
+interface = "eth0"
+[admin]
+listen = "127.0.0.1:8560"
+"""
+
+
+def test_under_systemd(bundle: Path, tmp_path: Path) -> None:
+    """As docs/deployment.md has it: install, start, reload, a frozen and a killed balancer, stop.
+
+    The unit as it is, with all that it forbids."""
+    unit = "rmlb"
+    with Machine(tmp_path, bundle) as machine:
+        machine.does("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "switch")
+        machine.does("ip", "link", "set", "switch", "up")
+        machine.does("ip", "address", "add", "10.99.0.1/24", "dev", "eth0")
+        machine.does("ip", "link", "set", "eth0", "up")
+        machine.does("env", "PYTHON=/usr/bin/python3", "/tmp/given/install.sh", "/opt/rmlb")
+        share = "/opt/rmlb/share/rmlb/config"
+        machine.does("install", "-D", f"{share}/rmlb.sysusers", "/etc/sysusers.d/rmlb.conf")
+        machine.does("systemd-sysusers")
+        machine.does("cp", f"{share}/rmlb.service", "/etc/systemd/system/")
+        machine.does("mkdir", "/etc/rmlb")
+        machine.does("sh", "-c", f"echo '{SITE}' >/etc/rmlb/rmlb.toml")
+        machine.does("systemctl", "daemon-reload")
+
+        def holds() -> bool:
+            return "10.99.0.100/" in machine.does("ip", "address", "show", "eth0")
+
+        def pid() -> str:
+            return machine.shows(unit, "MainPID")
+
+        machine.does("systemctl", "enable", "--now", unit)  # returns when it said READY
+        wait_until("the VIP is here", holds)
+        assert machine.does("stat", "--format=%U", f"/proc/{pid()}").strip() == "rmlb"
+        wait_until("it says so", lambda: "owner" in machine.shows(unit, "StatusText"))
+        first = pid()
+
+        machine.does("systemctl", "reload", unit)  # RELOADING, then READY again
+        assert pid() == first
+        assert "event=reloaded" in machine.does("journalctl", "--unit=rmlb", "--output=cat")
+
+        machine.does("kill", "-STOP", first)  # no more food for the watchdog
+        wait_until("it is restarted", lambda: pid() not in (first, "0") and holds(), 60.0)
+        second = pid()
+        machine.does("kill", "-KILL", second)
+        wait_until("and again", lambda: pid() not in (second, "0") and holds(), 60.0)
+
+        machine.does("systemctl", "stop", unit)
+        assert machine.shows(unit, "Result") == "success"
+        assert not holds()
+        machine.does("ip", "address", "add", "10.99.0.100/24", "dev", "eth0")
+        assert holds()
+        journal = machine.does("journalctl", "--unit=rmlb", "--output=cat")
+        assert "Traceback" not in journal
+        assert "Operation not permitted" not in journal
 
 
 SANDBOX = """

@@ -37,10 +37,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @contextmanager
-def calls(site: Site, count: int = 60) -> Iterator[None]:
+def calls(site: Site, count: int = 60, rate: int = 40) -> Iterator[None]:
     """Calls flow meanwhile, over UDP; none of them fails."""
     caller = NetSipp.at(
-        site, "caller", "uac_full", target="10.99.0.100:5060", rate=40, calls=count,
+        site, "caller", "uac_full", target="10.99.0.100:5060", rate=rate, calls=count,
         name=f"caller-{time.monotonic_ns()}", hold_ms=HOLD_MS,
     )  # fmt: skip
     with caller:
@@ -49,11 +49,13 @@ def calls(site: Site, count: int = 60) -> Iterator[None]:
 
 
 @contextmanager
-def moves(site: Site, within_ms: float, settle: bool = True) -> Iterator[NetBalancer]:
+def moves(
+    site: Site, within_ms: float, *, count: int = 90, rate: int = 30
+) -> Iterator[NetBalancer]:
     """The VIP moves from the present owner to the other one; hands out the owner."""
     site.wait_settled()
     before = site.owner
-    with calls(site), site.prober() as probe:
+    with calls(site, count, rate), site.prober() as probe:
         time.sleep(0.4)
         at = time.time()
         yield site.balancers[before]
@@ -138,12 +140,16 @@ def test_all_frozen(site: Site) -> None:
     assert not owner.owner
 
 
-def test_sigterm(site: Site) -> None:
-    with moves(site, 150) as owner:
+def test_restart_under_load(site: Site) -> None:
+    """What `systemctl restart` does, at 150 calls/s: the owner says goodbye, and comes back as the
+    standby."""
+    with moves(site, 150, count=600, rate=150) as owner:
         owner.send_signal(signal.SIGTERM)
         assert owner.wait(10.0) == 0
         assert not owner.has_address()
         owner._spawn()
+        site.wait_settled()
+    assert not owner.owner
 
 
 def test_switch_port_down(site: Site) -> None:

@@ -121,8 +121,11 @@ function fields({ fields: found }) {
   const { member, from, to, why, ...rest } = found;
   const parts = [];
   if (member !== undefined) parts.push(`member ${member}`);
-  if (from !== undefined) parts.push(`${from} → ${to}`);
-  for (const [key, value] of Object.entries(rest)) parts.push(`${key.replaceAll("_", " ")} ${value}`);
+  if (from !== undefined) parts.push(to === undefined ? `from ${from}` : `${from} → ${to}`);
+  for (const [key, value] of Object.entries(rest)) {
+    const [name, unit] = key.endsWith("_s") ? [key.slice(0, -2), " s"] : [key, ""];
+    parts.push(`${name.replaceAll("_", " ")} ${value}${unit}`);
+  }
   if (why) parts.push(why);
   return parts.join(" · ");
 }

@@ -25,10 +25,10 @@ function card(member, model) {
     el("p", { class: "why" }, why(member, model.at)),
     member.draining && el("p", { class: "draining" }, drain(member.draining, model.at)),
     el("dl", { class: "numbers" },
-      number("calls now", count(member.calls), "big"),
-      number("new calls/s", perSecond(model.rate(series.offered)), "big"),
-      number("requests/s", perSecond(model.rate(series.requests)), "big"),
-      number("share of new calls", member.weight === 100 ? "full" : `${member.weight} %`)),
+      number("calls now", count(member.calls)),
+      number("new calls/s", perSecond(model.rate(series.offered))),
+      number("requests/s", perSecond(model.rate(series.requests))),
+      number("weight for new calls", member.takes_new_calls ? `${member.weight} %` : "none")),
     chart(member, series, model),
     latency(member, series),
     answers(member),
@@ -53,8 +53,8 @@ function drain(draining, now) {
   return `draining for ${duration(now - draining.since)} (${draining.cause}): ${left}`;
 }
 
-function number(name, value, kind = "") {
-  return el("div", { class: kind }, el("dt", {}, name), el("dd", {}, value));
+function number(name, value) {
+  return el("div", {}, el("dt", {}, name), el("dd", {}, value));
 }
 
 // Rate of new calls, and below it the health, over two to ten minutes: as much as there is.

@@ -62,7 +62,7 @@ export class Topology {
       place,
       group: svg("g", { class: `node ${kind}`, transform: `translate(${x} ${y})` }),
       mark: svg("circle", { class: "mark", cx: 18, cy: 22, r: 5 }),
-      title: svg("text", { class: "title", x: kind === "member" ? 32 : 16, y: 27 }),
+      title: svg("text", { class: "title", x: kind === "member" ? 32 : 16, y: 28 }),
       line: svg("text", { class: "line", x: 16, y: 48 }),
       small: svg("text", { class: "small", x: 16, y: 66 }),
     };
@@ -156,7 +156,7 @@ export class Topology {
     this.pillAt = owner;
     if (moves) this.movesUntil = performance.now() + 2000;
     this.pill.setAttribute("class", `pill ${nobody ? "bad" : ""} ${performance.now() < (this.movesUntil ?? 0) ? "moves" : ""}`);
-    this.pill.style.transform = `translate(${x + (w - width) / 2}px, ${y - 11}px)`;
+    this.pill.style.transform = `translate(${x + (w - width) / 2}px, ${y - 15}px)`;
   }
 
   // motion
