@@ -1,7 +1,7 @@
 # rmlb: make run | make test are the front door; see README.md
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test check fix clean bundle lock screenshots
-.PHONY: bench bench-full bench-members bench-state bench-failover differential fuzz-native chaos soak floods
+.PHONY: bench bench-full bench-members bench-state bench-failover differential fuzz fuzz-native chaos soak floods
 SHELL := /bin/bash
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
@@ -112,6 +112,19 @@ fuzz-native: .venv/.dev ## the compiled engine under AddressSanitizer: EXECUTION
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	  PYTHONPATH=$(INSTRUMENTED):tests/unit/fastpath \
 	  $(BIN)/python tests/native/fuzz.py $(EXECUTIONS) $(SEED)
+
+.venv/.fuzz: .venv/.run
+	@echo "installing atheris into .venv ..."
+	@$(PIP) install --only-binary atheris $$($(BIN)/python .ci/extra fuzz) || { \
+	  echo "make fuzz: atheris has no wheel for $$($(BIN)/python -V) on $$(uname -m):" \
+	       "use another Python (3.11 has one on x86_64)"; exit 1; }
+	@touch $@
+
+SECONDS ?= 60
+
+fuzz: .venv/.fuzz ## every fuzz target, coverage-guided: SECONDS=60 each; TARGET=name for one
+	@PYTHONPATH=tests/unit/fastpath:tests/integration \
+	  $(BIN)/python tests/fuzz/fuzz.py $(SECONDS) $(TARGET)
 
 clean:
 	rm -rf .venv build dist *.egg-info

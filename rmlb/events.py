@@ -107,12 +107,29 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened. `at` is the wall clock in seconds since 1970 (UTC)."""
+    """One thing that happened. `at` is the wall clock in seconds since 1970 (UTC).
+
+    Text in `fields` is UTF-8 whoever made it up: octets that are none (of a file name, of a URL)
+    are escaped, or neither the log nor the API could show the event.
+    """
 
     name: EventName
     at: float
     severity: Severity = Severity.INFO
     fields: Mapping[str, Value] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if any(isinstance(each, str) and _SURROGATE.search(each) for each in self.fields.values()):
+            object.__setattr__(self, "fields", {k: _utf8(v) for k, v in self.fields.items()})
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _utf8(value: Value) -> Value:
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    return value
 
 
 def member_health_changed(member: int, before: str, after: str, why: str, at: float) -> Event:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import ssl
 import time
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from rmlb import __version__
 from rmlb.admin import pages, views
@@ -93,6 +95,20 @@ def make_app(node: Node, token: str | None = None) -> web.Application:
     return _Api(node, token).app
 
 
+def log_of_requests() -> logging.Logger:
+    """Where the HTTP server complains. What is no HTTP gets its 400 and no line: else anybody who
+    reaches the port could fill the disk."""
+    log = logging.getLogger("rmlb.admin")
+    if _is_ours not in log.filters:
+        log.addFilter(_is_ours)
+    return log
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
+
+
 class AdminServer:
     """The admin API on its socket."""
 
@@ -111,6 +127,7 @@ class AdminServer:
         self._runner = web.AppRunner(
             make_app(node, token),
             access_log=None,
+            logger=log_of_requests(),
             handle_signals=False,
             shutdown_timeout=1.0,
             keepalive_timeout=75.0,

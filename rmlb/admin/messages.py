@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from typing import Any, Final
 
@@ -33,6 +34,9 @@ MOST_ARROWS: Final = 2000
 """Of one answer: the longest calls have hundreds."""
 
 MOST_CALLS: Final = 100
+
+_SAMPLE: Final = re.compile("0{0,9}[1-9][0-9]{0,5}")
+"""One of so many messages."""
 
 
 class Messages:
@@ -82,7 +86,7 @@ class Messages:
 
 
 def _wanted(call_id: str, exact: str, sample: str | None) -> Wanted:
-    if sample is not None and not (sample.isascii() and sample.isdigit() and 0 < int(sample) < 1e6):
+    if sample is not None and not _SAMPLE.fullmatch(sample):
         raise web.HTTPBadRequest(reason="sample must be a number from 1")
     return Wanted(call_id, exact == "1", int(sample or 1))
 

@@ -120,6 +120,8 @@ class StreamFramer:
         if _DIGITS.match(digits) is None:
             self.error = SipError(400, "malformed Content-Length")
             return
-        self._whole = blank + 4 + int(digits)
-        if self._whole > self.max_message_size:
+        size = blank + 4 + int(digits)
+        if size > self.max_message_size:
             self.error = SipError(513, "message larger than the limit")
+            return
+        self._whole = size

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from rmlb.state.succession import KeptLoss, read_losses, whole
+from rmlb.state.succession import LARGEST_LOSS, KeptLoss, member_id, read_losses, whole
 
 FRESH_S: Final = 2.0
 """A loss so young may still get another number: its member was given no dialog since."""
@@ -121,7 +121,7 @@ def losses_content(losses: Losses) -> dict[str, Any]:
 def read_losses_document(content: dict[str, Any] | None) -> Losses:
     if content is None:
         return Losses()
-    return Losses(whole(content["number"]), read_losses(content["losses"]))
+    return Losses(whole(content["number"], LARGEST_LOSS), read_losses(content["losses"]))
 
 
 def active_content(active: Active) -> dict[str, Any]:
@@ -139,9 +139,9 @@ def read_active(content: dict[str, Any] | None) -> Active:
     active, elected = content["active"], content["elected"]
     return Active(
         whole(content["turn"]),
-        None if active is None else whole(active),
-        None if elected is None else whole(elected),
-        frozenset(map(whole, content["retiring"])),
+        None if active is None else member_id(active),
+        None if elected is None else member_id(elected),
+        frozenset(map(member_id, content["retiring"])),
     )
 
 

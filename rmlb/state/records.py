@@ -24,6 +24,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from rmlb.state.succession import LARGEST_LOSS, LARGEST_MEMBER
+
 FORMAT: Final = 1
 
 PRESENCE_S: Final = 10
@@ -82,10 +84,12 @@ def decode_binding(value: bytes | None) -> StoredBinding | None:
     try:
         if int(fields[0]) > FORMAT:
             return None
-        phase = fields[3]
-        return StoredBinding(int(fields[1]), int(fields[2]), phase == b"live", phase == b"ended")
+        member, loss, phase = int(fields[1]), int(fields[2]), fields[3]
     except (ValueError, IndexError):
         return None
+    if not (0 < member <= LARGEST_MEMBER and 0 <= loss <= LARGEST_LOSS):
+        return None
+    return StoredBinding(member, loss, phase == b"live", phase == b"ended")
 
 
 WRITE_BINDINGS: Final = """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -26,6 +26,16 @@ _NUMBERS_FROM: Final = 1_735_689_600
 """2025-01-01 in seconds since 1970. After a broken file, losses are numbered from the seconds since
 then: more than any cluster has had, so older marks still find their holder, and nine digits until
 2056, which is what a mark holds."""
+
+
+LARGEST_LOSS: Final = 999_999_999
+"""Nine digits are what a mark holds."""
+
+LARGEST_MEMBER: Final = 65_535
+"""As member IDs go in the configuration and in heartbeats."""
+
+_LARGEST: Final = 2**53
+"""Of anything that counts: JSON numbers are exact up to here, and one more still is a number."""
 
 
 class KeptLoss(NamedTuple):
@@ -110,7 +120,7 @@ class SuccessionFile:
             self._written = newest
 
     def _fresh_number(self) -> int:
-        return max(0, int(self._clock()) - _NUMBERS_FROM)
+        return min(max(0, int(self._clock()) - _NUMBERS_FROM), LARGEST_LOSS)
 
 
 def _content(kept: Succession) -> dict[str, Any]:
@@ -130,25 +140,27 @@ def _parse(content: dict[str, Any]) -> Succession:
     losses = read_losses(content["losses"])
     if losses and losses[-1].number > content["number"]:
         raise ValueError("losses out of order")
-    kept = Succession(
-        number=whole(content["number"]),
-        losses=losses,
-        lost=frozenset(map(whole, content["lost"])),
-        retiring=frozenset(map(whole, content["retiring"])),
-        turn=whole(content.get("turn", 0)),
-    )
     active, elected = content["active"], content["elected"]
-    return replace(
-        kept,
-        active=None if active is None else whole(active),
-        elected=None if elected is None else whole(elected),
+    return Succession(
+        number=whole(content["number"], LARGEST_LOSS),
+        losses=losses,
+        lost=frozenset(map(member_id, content["lost"])),
+        active=None if active is None else member_id(active),
+        elected=None if elected is None else member_id(elected),
+        retiring=frozenset(map(member_id, content["retiring"])),
+        turn=whole(content.get("turn", 0)),
     )
 
 
 def read_losses(content: Any) -> tuple[KeptLoss, ...]:
     """Losses as JSON has them. Raises KeyError, TypeError or ValueError for what is none."""
     losses = tuple(
-        KeptLoss(whole(number), whole(member), tuple(map(whole, survivors)), float(at))
+        KeptLoss(
+            whole(number, LARGEST_LOSS),
+            member_id(member),
+            tuple(map(member_id, survivors)),
+            moment(at),
+        )
         for number, member, survivors, at in content
     )
     names = [(loss.number, loss.member) for loss in losses]
@@ -157,8 +169,20 @@ def read_losses(content: Any) -> tuple[KeptLoss, ...]:
     return losses
 
 
-def whole(value: object) -> int:
-    """The value as a number from 0 on. Raises ValueError."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r} is no number")
+def whole(value: object, most: int = _LARGEST) -> int:
+    """The value as a number from 0 to `most`. Raises ValueError."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise ValueError(f"{value!r:.40} is no number from 0 to {most}")
     return value
+
+
+def member_id(value: object) -> int:
+    """The value as a member ID. Raises ValueError."""
+    return whole(value, LARGEST_MEMBER)
+
+
+def moment(value: object) -> float:
+    """The value as seconds since 1970. Raises ValueError; infinity could not be written again."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= _LARGEST:
+        raise ValueError(f"{value!r:.40} is no time")
+    return float(value)

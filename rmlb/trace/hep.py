@@ -50,7 +50,7 @@ def encode(traced: Traced, node: HepNode) -> bytes:
     copy = traced.copy
     family, source = _address(copy.source)
     _, target = _address(copy.destination)
-    seconds = int(copy.at)
+    seconds = int(copy.at // 1)
     is_v6 = family == _INET6
     parts = [
         _U8.pack(0, _FAMILY, 7, family),
@@ -59,7 +59,7 @@ def encode(traced: Traced, node: HepNode) -> bytes:
         _chunk(_TARGET6 if is_v6 else _TARGET4, target),
         _U16.pack(0, _SOURCE_PORT, 8, copy.source_port),
         _U16.pack(0, _TARGET_PORT, 8, copy.destination_port),
-        _U32.pack(0, _SECONDS, 10, seconds),
+        _U32.pack(0, _SECONDS, 10, seconds & 0xFFFFFFFF),  # till 2106
         _U32.pack(0, _MICROSECONDS, 10, int((copy.at - seconds) * 1e6)),
         _U8.pack(0, _WHAT, 7, _SIP),
         _U32.pack(0, _CAPTURE_ID, 10, node.capture_id),

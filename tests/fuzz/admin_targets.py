@@ -16,7 +16,7 @@ from aiohttp import web
 from fake_node import FakeNode
 from target import Run, Target, mutate_octets
 
-from rmlb.admin.api import make_app
+from rmlb.admin.api import log_of_requests, make_app
 from rmlb.admin.views import CallView
 from rmlb.events import EventName
 
@@ -92,7 +92,7 @@ class _Server:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.complaints = _Complaints()
-        log = logging.getLogger("aiohttp.server")
+        log = log_of_requests()
         log.addHandler(self.complaints)
         log.propagate = False
         self.loop.set_exception_handler(
@@ -100,7 +100,7 @@ class _Server:
         )
         self.node = _Node()
         self.runner = web.AppRunner(
-            make_app(self.node, TOKEN), access_log=None, handle_signals=False
+            make_app(self.node, TOKEN), access_log=None, handle_signals=False, logger=log
         )
         self.loop.run_until_complete(self.runner.setup())
         asyncio.set_event_loop(None)

@@ -119,8 +119,7 @@ def _import(data: bytes) -> None:
     report = imported.report
     assert report.taken or report.changed or report.left
     with suppress(ConfigError):
-        found = parse(imported.text, NAME, environ=HOME)
-        _again(render(found))
+        parse(imported.text, NAME, environ=HOME)
 
 
 def _import_seeds() -> list[bytes]:
@@ -151,7 +150,7 @@ TARGETS = (
         _rm_import,
         _import_seeds,
         mutate=mutate_text,
-        short=300,
+        short=150,
         floor_s=0.5,
         us_per_octet=100.0,
     ),

@@ -31,8 +31,16 @@ TIMES = 4
 
 
 def _route() -> Run:
-    sites = [make_site(Random(number)) for number in range(SITES)]
+    sites = [_small(make_site(Random(number))) for number in range(SITES)]
     return lambda data: _Play(sites[data[0] % SITES if data else 0]).play(data[1:])
+
+
+def _small(site: Site) -> Site:
+    """Tables that are made quickly: each input gets new ones."""
+    limits = site.limits
+    bindings = replace(limits.bindings, max_bindings=min(64, limits.bindings.max_bindings))
+    pending = replace(limits.pending, max_requests=min(64, limits.pending.max_requests))
+    return replace(site, limits=replace(limits, bindings=bindings, pending=pending))
 
 
 @dataclass
@@ -193,7 +201,7 @@ TARGETS = (
         _route,
         _route_seeds,
         mutate=_mutate_scenes,
-        short=400,
+        short=250,
         floor_s=0.5,
         us_per_octet=200.0,
     ),

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 from target import Run, Target, mutate_octets
 
-from rmlb.config import parse
+from rmlb.config import Config, parse
 from rmlb.events import Event
 from rmlb.fastpath.engine import CompiledRouter
 from rmlb.roles import Roles
@@ -27,6 +27,7 @@ from rmlb.routing.bindings import BindingLimits, Bindings
 from rmlb.routing.keys import Keyring, affinity_key
 from rmlb.routing.mark import make_mark, read_mark
 from rmlb.routing.member import AdminState, Health, Member
+from rmlb.routing.pending import PendingLimits, PendingRequests
 from rmlb.routing.router import Router
 from rmlb.routing.table import RoutingTable
 from rmlb.settings import store_place
@@ -63,19 +64,23 @@ def _table() -> RoutingTable:
     return RoutingTable(members, (), Keyring(["a secret of the tests"]), affinity_key("site"))
 
 
+TABLE = _table()
+
+
+def _memory() -> Memory:
+    """Tables that are made quickly: each input gets new ones."""
+    bindings = Bindings(BindingLimits(max_bindings=64))
+    return Memory(bindings, PendingRequests(PendingLimits(max_requests=64)))
+
+
 class _Balancer:
     """As far as records reach into one. `words` are what its operator learnt."""
 
-    def __init__(self, directory: Path, mode: str) -> None:
-        config = parse(TEXT.format(mode=mode, directory=directory), "site.toml", environ={})
+    def __init__(self, directory: Path, config: Config) -> None:
         place = store_place(config)
         assert place is not None
         self.told: list[Event] = []
-        small = BindingLimits(max_bindings=64)
-        self.routers = (
-            Router(_table(), Memory(Bindings(small))),
-            CompiledRouter(_table(), Memory(Bindings(small))),
-        )
+        self.routers = Router(TABLE, _memory()), CompiledRouter(TABLE, _memory())
         self.roles = Roles(config, self.told.append, lambda _: 0)
         self.roles._file.put = lambda kept: None  # type: ignore[method-assign]  # tests of its own
         self.roles.load({}, time.monotonic())
@@ -119,6 +124,10 @@ class _Stored:
         self.loop = asyncio.new_event_loop()
         self.folder = TemporaryDirectory(prefix="rmlb-fuzz-")
         self.path = Path(self.folder.name)
+        self.configs = [
+            parse(TEXT.format(mode=mode, directory=self.folder.name), "site.toml", environ={})
+            for mode in ("active-active", "active-standby")
+        ]
 
     def take(self, data: bytes) -> None:
         self.loop.run_until_complete(self._take(data[0] if data else 0, data[1:]))
@@ -129,7 +138,7 @@ class _Stored:
             (self.path / name).unlink(missing_ok=True)
         if kind % 6 >= 4:
             (self.path / names[kind % 2]).write_bytes(data)
-        balancer = _Balancer(self.path, "active-standby" if kind & 64 else "active-active")
+        balancer = _Balancer(self.path, self.configs[kind >> 6 & 1])
         match kind % 6:
             case 0:
                 found = decode_binding(data)
