@@ -253,7 +253,7 @@ class _Api:
 
     async def _put_member(self, request: web.Request) -> web.Response:
         member_id = self._member_id(request.match_info["id"])
-        state = _admin_state(await request.read())
+        state = _admin_state(await _body(request))
         who = f"admin API from {request.remote}"
         await self._node.set_admin_state(member_id, state, who)
         return _json(views.member_json(self._node.view().member(member_id)))
@@ -263,7 +263,7 @@ class _Api:
         return _json(views.activity_json(self._node.view()))
 
     async def _post_switchover(self, request: web.Request) -> web.Response:
-        member = _wanted_member(await request.read())
+        member = _wanted_member(await _body(request))
         await self._node.switchover(None if member is None else self._member_id(member))
         return _json(views.activity_json(self._node.view()))
 
@@ -272,7 +272,7 @@ class _Api:
         return _json(views.vip_json(self._node.view()))
 
     async def _post_release(self, request: web.Request) -> web.Response:
-        await self._node.release(_forced(await request.read()))
+        await self._node.release(_forced(await _body(request)))
         return _json(views.vip_json(self._node.view()))
 
     def _member_id(self, text: str) -> int:
@@ -392,6 +392,14 @@ def _error(
         content_type="application/json",
         headers=headers,
     )
+
+
+async def _body(request: web.Request) -> bytes:
+    """All of it. A client that goes away, or breaks its own chunks, is no fault of ours."""
+    try:
+        return await request.read()
+    except (ConnectionError, HttpProcessingError, web.RequestPayloadError):
+        raise _error(web.HTTPBadRequest, "the body did not arrive whole") from None
 
 
 def _admin_state(body: bytes) -> AdminState:

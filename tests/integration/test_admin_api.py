@@ -246,6 +246,46 @@ class TestChanging:
         assert "no view today" in str(entry.event.fields["why"])
 
 
+class TestBrokenRequests:
+    """Nobody who reaches the port makes faults or log lines by what he sends."""
+
+    async def test_a_client_that_goes_away(self, server: AdminServer, node: FakeNode) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"PUT /api/v1/members/1 HTTP/1.1\r\nHost: localhost\r\n")
+        writer.write(b'Content-Length: 20\r\n\r\n{"state"')
+        connections = server._runner.server
+        assert connections is not None
+        async with asyncio.timeout(20):
+            while not connections.requests_count:
+                await asyncio.sleep(0.01)
+            writer.close()
+            await writer.wait_closed()
+            while connections.connections:
+                await asyncio.sleep(0.01)
+        assert node.log.recent() == []
+
+    async def test_broken_chunks(self, server: AdminServer, node: FakeNode) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"PUT /api/v1/members/1 HTTP/1.1\r\nHost: localhost\r\n")
+        writer.write(b"Transfer-Encoding: chunked\r\n\r\n5\r\n{}{}{zz\r\n")
+        assert b" 400 " in await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+        assert node.log.recent() == []
+
+    async def test_no_http(
+        self, server: AdminServer, node: FakeNode, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for junk in b"\x16\x03\x01\x02\x00\r\n", b"GET / HTTP/9.9\r\n\r\n", b"A sip:a SIP/2.0\r\n\r\n":
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(junk)
+            assert b" 400 " in await reader.readline()
+            writer.close()
+            await writer.wait_closed()
+        assert node.log.recent() == []
+        assert caplog.records == []
+
+
 class TestEvents:
     async def test_recent_ones_then_new_ones(self, client: ClientSession, node: FakeNode) -> None:
         node.log.add(Event(EventName.STARTED, 5.0, fields={"n": 1}))

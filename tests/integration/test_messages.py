@@ -146,7 +146,7 @@ class TestAccess:
             assert answer.status == 403
         await server.stop()
 
-    @pytest.mark.parametrize("sample", ["0", "x", "-1", "9999999"])
+    @pytest.mark.parametrize("sample", ["0", "x", "-1", "9999999", "1" * 4400])
     async def test_mistakes_are_explained(self, sample: str) -> None:
         server = AdminServer(FakeNode(), rig.HOST, 0)
         await server.start()

@@ -107,6 +107,12 @@ class TestLog:
         assert log.recent()[0].event.fields == expected
 
 
+def test_octets_that_are_no_text_can_be_shown() -> None:
+    """A file name or a URL may hold any; the log and the API are UTF-8."""
+    event = Event(EventName.FAULT, AT, fields={"file": "a\udcff", "member": 1, "why": "gr\u00fcn"})
+    assert event.fields == {"file": "a\\udcff", "member": 1, "why": "gr\u00fcn"}
+
+
 def test_redaction_leaves_the_rest() -> None:
     fields = {"member": 1, "why": "answered 200", "secret_file": None, "Authorization": "Bearer x"}
     assert redacted(fields) == {**fields, "Authorization": "***"}

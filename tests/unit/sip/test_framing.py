@@ -134,3 +134,15 @@ def test_octet_by_octet_is_linear() -> None:
 
     drip(1000)
     assert min(drip(32_000) for _ in range(3)) < 8 * min(drip(8_000) for _ in range(3)) + 0.02
+
+
+def test_too_large_is_too_large_whatever_the_cuts() -> None:
+    """Also when all of it comes at once: else its size would depend on how TCP cuts it."""
+    large = message(b"x" * 200)
+    whole, cut = (StreamFramer(max_message_size=200) for _ in range(2))
+    assert whole.feed(ONE + large) == cut.feed(ONE) == [ONE]
+    assert [found for octet in large for found in cut.feed(bytes((octet,)))] == []
+    for framer in whole, cut:
+        assert framer.error is not None
+        assert framer.error.status == 513
+    assert whole.rest == large

@@ -189,7 +189,27 @@ def test_documents_come_back() -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("content", [{}, {"number": -1, "losses": []}, {"number": 1, "losses": 1}])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"number": -1, "losses": []},
+        {"number": 1, "losses": 1},
+        {"number": 1_000_000_000, "losses": []},  # no mark could carry it
+        {"number": 2**32, "losses": []},
+        {"number": 9, "losses": [[9, 65536, [1], 5.0]]},
+        {"number": 9, "losses": [[9, 1, [-1], 5.0]]},
+        {"number": 9, "losses": [[9, 1, [2], "inf"]]},  # JSON could not carry it on
+    ],
+)
 def test_what_is_no_loss_log(content: dict[str, object]) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
         read_losses_document(content)
+
+
+@pytest.mark.parametrize("change", [{"turn": 2**64 - 1}, {"active": 65536}, {"retiring": [-1]}])
+def test_what_is_no_active_member(change: dict[str, object]) -> None:
+    """A turn after that one would be no number of JSON."""
+    content = active_content(Active(4, 2, None, frozenset((1, 3))))
+    with pytest.raises(ValueError, match="is no number"):
+        read_active({**content, **change})

@@ -44,7 +44,7 @@ def test_a_batch() -> None:
 
 
 @given(
-    st.integers(1, 999_999),
+    st.integers(1, 65_535),
     st.integers(0, 999_999_999),
     st.sampled_from([(True, False), (False, True), (False, False)]),
 )
@@ -62,6 +62,13 @@ def test_a_binding_comes_back(member: int, loss: int, phase: tuple[bool, bool]) 
         (b"1 2 17 resting", StoredBinding(2, 17, False, False)),
         (b"2 2 17 live", None),
         (b"", None),
+        (b"1 65535 999999999 live", StoredBinding(65535, 999999999, True, False)),
+        (b"1 0 17 live", None),
+        (b"1 -2 17 live", None),
+        (b"1 65536 17 live", None),
+        (b"1 2 -1 live", None),
+        (b"1 2 4294967296 live", None),
+        (b"1 2 1000000000 live", None),
         (b"1 2 17", None),
         (b"1 two 17 live", None),
         (b"\xff\x00", None),

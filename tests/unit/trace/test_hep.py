@@ -72,3 +72,9 @@ def test_the_largest_message_is_cut() -> None:
     packet = encode(one, HepNode())
     assert len(packet) < 65_536
     assert len(chunks(packet)[15]) > 64_000
+
+
+@pytest.mark.parametrize(("at", "seconds"), [(2.0**32, 0), (2.0**32 + 7.5, 7), (-0.5, 2**32 - 1)])
+def test_a_clock_beyond_32_bits_wraps(at: float, seconds: int) -> None:
+    (one,) = traced(received(request("INVITE"), at=at))
+    assert chunks(encode(one, HepNode()))[9] == seconds.to_bytes(4, "big")
