@@ -145,15 +145,15 @@ class _Server:
             head, blank, rest = sent.partition(b"\r\n\r\n")
             assert blank, sent[:200]
             version, status, _ = head.split(b" ", 2)
-            assert version in (b"HTTP/1.1", b"HTTP/1.0")
+            assert version in (b"HTTP/1.1", b"HTTP/1.0", b"HTTP/0.9"), sent[:200]
             if status == b"100":
                 sent = rest
                 continue
             assert 200 <= int(status) < 500 or status in (b"501", b"503", b"505"), sent[:300]
-            fields = dict(
-                (name.lower(), value.strip())
+            fields = {
+                name.lower(): value.strip()
                 for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:])
-            )
+            }
             if b"content-length" not in fields:
                 return
             length = int(fields[b"content-length"])
@@ -212,16 +212,20 @@ def _seeds() -> list[bytes]:
 
 
 _PIECES = (
-    b"\xff", b"%ff", b"%00", b"%2f", b"..", b"/", b"//", b"?", b"#", b"&", b"=", b" ", b"\r\n", b"\n",
+    b"\xff", b"%ff", b"%00", b"%2f", b"..", b"/", b"//", b"?", b"#", b"&", b"=", b" ", b"\r\n",
+    b"\n",
     b"\x00", b"\x1e", b"\x01", b"Authorization: Bearer \x01\r\n", b"Authorization: Bearer \xff\r\n",
     b"Host: [::\r\n", b"Host: \xff\r\n", b"Origin: null\r\n", b"Origin: http://127.0.0.1:8560\r\n",
     b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n",
     b"Content-Encoding: deflate\r\n", b"Connection: close\r\n", b"Upgrade: websocket\r\n",
     b"Accept: \xff\r\n", b"Accept: application/openmetrics-text;version=1.0.0;q=x\r\n",
     b"Last-Event-ID: \xc2\xb2\r\n", b"Range: bytes=0-1\r\n", b"If-Modified-Since: x\r\n",
-    b"sample=" + b"1" * 4400, b"sample=1", b"after=-1", b"follow=0", b"call-id=", b"exact=1", b"octets=1",
-    b'"\\ud800"', b"{}", b"[]", b"null", b"1e999", b'{"member": 1}', b'{"force": 1}', b'{"state": {}}',
-    b"[" * 2000, b"GET ", b"PUT ", b"POST ", b"HEAD ", b"OPTIONS * HTTP/1.1\r\n\r\n", b"CONNECT a:1 ",
+    b"sample=" + b"1" * 4400, b"sample=1", b"after=-1", b"follow=0", b"call-id=", b"exact=1",
+    b"octets=1",
+    b'"\\ud800"', b"{}", b"[]", b"null", b"1e999", b'{"member": 1}', b'{"force": 1}',
+    b'{"state": {}}',
+    b"[" * 2000, b"GET ", b"PUT ", b"POST ", b"HEAD ", b"OPTIONS * HTTP/1.1\r\n\r\n",
+    b"CONNECT a:1 ",
     b"HTTP/1.0", b"HTTP/2.0", b"http://a\xff@[::1]:99999/", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 )  # fmt: skip
 

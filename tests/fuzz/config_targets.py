@@ -24,10 +24,13 @@ SPLIT = b"\x1e"
 
 _PIECES = (
     b"[cluster]\n", b"[rm.3]\n", b"[[reaction]]\n", b'on = "ready"\n', b'"', b"'", b'"""', b"'''",
-    b"=", b"[", b"]", b"{", b"}", b"#", b";", b".", b",", b"\n", b"\r\n", b"\t", b"\x00", b"\xef\xbb\xbf",
-    b"true", b"True", b"1e999", b"nan", b"-1", b"0", b"999999999999999999999", b"0x7f", b"1979-05-27",
+    b"=", b"[", b"]", b"{", b"}", b"#", b";", b".", b",", b"\n", b"\r\n", b"\t", b"\x00",
+    b"\xef\xbb\xbf",
+    b"true", b"True", b"1e999", b"nan", b"-1", b"0", b"999999999999999999999", b"0x7f",
+    b"1979-05-27",
     b'"10ms"', b'"1e9h"', b'"\\ud800"', b'"\\U0010ffff"', b'"[::1]:5060"', b'"udp:"', b'"tls:5061"',
-    b'"10.0.0.1/33"', b'"active-standby"', b"member.1 = ", b"nic.eth0 = ", b"\xc3\xa9", b"\xe2\x80\x9d",
+    b'"10.0.0.1/33"', b'"active-standby"', b"member.1 = ", b"nic.eth0 = ", b"\xc3\xa9",
+    b"\xe2\x80\x9d",
     b'"redis://h:99999/x"', b'"redis+sentinel://a,b/c"', b"weight = 0\n", b'virtual-ip = "::"\n',
 )  # fmt: skip
 

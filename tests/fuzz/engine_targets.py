@@ -2,7 +2,7 @@
 
 An input is the number of a site and scenes: `\\xff`, what happens, who or how, and octets. In the
 octets of a message `\\x01` stands for the newest Record-Route value of ours, `\\x02` for the newest
-Via of ours and `\\x03` for the newest To tag, so that a message can carry what no outsider can make.
+Via of ours and `\\x03` for the newest To tag: a message can carry what no outsider can make.
 """
 
 from __future__ import annotations

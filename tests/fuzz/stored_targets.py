@@ -205,7 +205,8 @@ def _seeds() -> list[bytes]:
 _PIECES = (
     b"0", b"-1", b"1", b"9", b"999999999", b"1000000000", b"4294967295", b"4294967296",
     b"9223372036854775808", b"18446744073709551616", b"1e400", b"1.5", b"1e99", b"null", b"true",
-    b'""', b'"1"', b'"-1"', b'"' + b"1" * 4400 + b'"', b"[]", b"{}", b"[1]", b'{"a":1}', b"[" * 1100,
+    b'""', b'"1"', b'"-1"', b'"' + b"1" * 4400 + b'"', b"[]", b"{}", b"[1]", b'{"a":1}',
+    b"[" * 1100,
     b'"draining"', b'"enabled"', b'"\\u00b2"', b'"members"', b",", b":", b"NaN",
 )  # fmt: skip
 _VALUE = re.compile(rb'-?\d[\d.e+]*|"[^"]*"|null|true|false|\[[^\[\]]*\]')
@@ -227,8 +228,8 @@ def _mutate(data: bytes, rng: Random) -> bytes:
 TARGETS = (
     Target(
         "stored",
-        "understood or left alone; what is proposed instead is understood and ends it; both engines "
-        "take up the same; loss numbers fit a mark",
+        "understood or left alone; what is proposed instead is understood and ends it; both "
+        "engines take up the same; loss numbers fit a mark",
         _stored,
         _seeds,
         mutate=_mutate,

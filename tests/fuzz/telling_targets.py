@@ -108,7 +108,18 @@ def _mutate_told(data: bytes, rng: Random) -> bytes:
     if rng.random() < 0.5:
         return mutate_octets(data, rng)
     at = rng.randrange(3, len(data) + 1) if len(data) > 3 else len(data)
-    piece = (b"\n", b"\r", b"\xc2\x85", b"\xe2\x80\xa8", b'"', b"\\", b"=", b"\xf0\x9f", b"\xff", b"\x9b")
+    piece = (
+        b"\n",
+        b"\r",
+        b"\xc2\x85",
+        b"\xe2\x80\xa8",
+        b'"',
+        b"\\",
+        b"=",
+        b"\xf0\x9f",
+        b"\xff",
+        b"\x9b",
+    )
     return data[:at] + rng.choice(piece) + data[at:]
 
 

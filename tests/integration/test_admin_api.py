@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -246,6 +246,12 @@ class TestChanging:
         assert "no view today" in str(entry.event.fields["why"])
 
 
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
 class TestBrokenRequests:
     """Nobody who reaches the port makes faults or log lines by what he sends."""
 
@@ -255,13 +261,10 @@ class TestBrokenRequests:
         writer.write(b'Content-Length: 20\r\n\r\n{"state"')
         connections = server._runner.server
         assert connections is not None
-        async with asyncio.timeout(20):
-            while not connections.requests_count:
-                await asyncio.sleep(0.01)
-            writer.close()
-            await writer.wait_closed()
-            while connections.connections:
-                await asyncio.sleep(0.01)
+        await until(lambda: connections.requests_count > 0)
+        writer.close()
+        await writer.wait_closed()
+        await until(lambda: not connections.connections)
         assert node.log.recent() == []
 
     async def test_broken_chunks(self, server: AdminServer, node: FakeNode) -> None:
@@ -276,7 +279,11 @@ class TestBrokenRequests:
     async def test_no_http(
         self, server: AdminServer, node: FakeNode, caplog: pytest.LogCaptureFixture
     ) -> None:
-        for junk in b"\x16\x03\x01\x02\x00\r\n", b"GET / HTTP/9.9\r\n\r\n", b"A sip:a SIP/2.0\r\n\r\n":
+        for junk in (
+            b"\x16\x03\x01\x02\x00\r\n",
+            b"GET / HTTP/9.9\r\n\r\n",
+            b"A sip:a SIP/2.0\r\n\r\n",
+        ):
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(junk)
             assert b" 400 " in await reader.readline()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from target import TooSlow, Target, Watch, short_run
+from target import short_run
 from targets import TARGETS
 
 
