@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -165,7 +166,9 @@ class _Server:
             sent = rest if rest.startswith(b"HTTP/1.") else rest[length:]
 
 
+@cache
 def _admin() -> Run:
+    """One for the process: its loop ends with that."""
     return _Server().take
 
 

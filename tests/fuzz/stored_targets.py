@@ -7,9 +7,11 @@ bindings, into the roles, and with their loss log into the tables that both engi
 from __future__ import annotations
 
 import asyncio
+import atexit
 import re
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -123,6 +125,7 @@ class _Stored:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.folder = TemporaryDirectory(prefix="rmlb-fuzz-")
+        atexit.register(self.folder.cleanup)
         self.path = Path(self.folder.name)
         self.configs = [
             parse(TEXT.format(mode=mode, directory=self.folder.name), "site.toml", environ={})
@@ -173,7 +176,9 @@ def _look(name: str, data: bytes) -> Look:
     return Look(True, calls={1: 3, 2: 0}, **documents)
 
 
+@cache
 def _stored() -> Run:
+    """One for the process: its loop and its folder end with that."""
     return _Stored().take
 
 
