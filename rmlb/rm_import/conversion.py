@@ -15,6 +15,7 @@ from typing import Final
 from rmlb.config import HostPort
 from rmlb.config.addresses import read_host_port
 from rmlb.config.kinds import Wrong
+from rmlb.config.problem import one_line
 from rmlb.config.rendering import toml
 from rmlb.config.rm_options import ClusterConfig, GvpConfig
 from rmlb.rm_import.export import Export
@@ -233,7 +234,7 @@ class _Conversion:
                     f"gvp.{name} = {value}: an interface of member {number}'s host, not of the "
                     f"balancer's (taken with --beside {number})"
                 )
-                yield f"# {name} = {toml(value)}    # of member {number}"
+                yield f"# {one_line(name)} = {toml(value)}    # of member {number}"
 
     def _nic(self, name: str, value: str) -> Iterator[str]:
         if not _is_nic(name):
@@ -246,7 +247,7 @@ class _Conversion:
         )
         if faults:
             self._report.left.append(f"gvp.{name} = {value}: {faults[0].message}")
-            yield f"# {name} = {toml(value)}"
+            yield f"# {one_line(name)} = {toml(value)}"
             return
         self._report.taken.append(f"gvp.{name} = {value}")
         yield f"{name} = {toml(value)}"

@@ -143,3 +143,10 @@ def test_the_same_member_twice() -> None:
         convert([("a", mine), ("b", mine)])
     with pytest.raises(NotEnough, match="--beside 2"):
         convert([("a", mine)], beside=2)
+
+
+def test_control_characters_in_a_name_leave_it_toml() -> None:
+    name = "nic.e\x1ath0"
+    imported = one(gvp={name: "00-0F-1F-6D-EB-CA"})
+    accepted(imported)
+    assert "# nic.e\\x1ath0 = " in imported.text
