@@ -106,7 +106,7 @@ def log_of_requests() -> logging.Logger:
 
 def _is_ours(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError)
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
 
 
 class AdminServer:
@@ -128,6 +128,7 @@ class AdminServer:
             make_app(node, token),
             access_log=None,
             logger=log_of_requests(),
+            auto_decompress=False,  # nobody has a reason to compress thirty octets
             handle_signals=False,
             shutdown_timeout=1.0,
             keepalive_timeout=75.0,

@@ -103,7 +103,11 @@ class _Server:
         )
         self.node = _Node()
         self.runner = web.AppRunner(
-            make_app(self.node, TOKEN), access_log=None, handle_signals=False, logger=log
+            make_app(self.node, TOKEN),
+            access_log=None,
+            auto_decompress=False,
+            handle_signals=False,
+            logger=log,
         )
         self.loop.run_until_complete(self.runner.setup())
         asyncio.set_event_loop(None)

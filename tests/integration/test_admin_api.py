@@ -276,6 +276,17 @@ class TestBrokenRequests:
         await writer.wait_closed()
         assert node.log.recent() == []
 
+    async def test_compressed_nonsense(
+        self, client: ClientSession, node: FakeNode, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        status, body = await ask(
+            client, "PUT", "/api/v1/members/1", data=b"x\x9c\xff",
+            headers={"Content-Encoding": "deflate"},
+        )  # fmt: skip
+        assert (status, body["error"]) == (400, 'not JSON; expected {"state": ...}')
+        assert node.log.recent() == []
+        assert caplog.records == []
+
     async def test_no_http(
         self, server: AdminServer, node: FakeNode, caplog: pytest.LogCaptureFixture
     ) -> None:
