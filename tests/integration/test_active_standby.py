@@ -99,7 +99,7 @@ def test_switchover_under_load(tmp_path: Path, start: Start, transport: str) -> 
     The callers insist that their dialogs stay with their member, and so do the members.
     """
     balancer, members = make_pair(tmp_path, start, "uas_member", transport)
-    caller = calls(tmp_path, start, balancer, 600, "uac_full", transport, hold_ms=500)
+    caller = calls(tmp_path, start, balancer, 600, "uac_full", transport, hold_ms=1500)
     time.sleep(2.0)
     said = balancer.cli("switchover")
     offered = balancer.initial_requests()[2]

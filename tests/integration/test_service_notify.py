@@ -83,7 +83,7 @@ def test_from_start_to_end(tmp_path: Path) -> None:
     with service(tmp_path) as (balancer, receiver):
         wait_until("it is ready", lambda: receiver.times("READY=1"))
         (worker,) = balancer.children()
-        assert f"STATUS=worker {worker}" in receiver.lines()
+        wait_until("it says its part", lambda: "STATUS=owner of 127.0.0.1" in receiver.lines())
         fed = len(receiver.times("WATCHDOG=1"))
         wait_until("fed again and again", lambda: len(receiver.times("WATCHDOG=1")) > fed + 5)
 
