@@ -188,7 +188,11 @@ class Link:
             await self._changed.wait()
             self._changed.clear()
             while self.connected and not self._closing and self._journal.changes_waiting():
+                begun = self._loop.time()
                 await self._write(self._journal.take_changes(BATCH))
+                if self._journal.changes_waiting() < BATCH:
+                    # a command for each few changes costs several times as much
+                    await asyncio.sleep(begun + FLUSH_S - self._loop.time())
 
     async def _keep_repeating(self) -> None:
         """All that is here, once; begins anew with each return of the store."""

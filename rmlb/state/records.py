@@ -19,7 +19,8 @@ can share a store as long as the next one writes what this one understands.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from struct import pack
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -66,13 +67,24 @@ class Keys:
 # bindings
 
 
-def encode_changes(changes: Iterable[Change], now: float) -> bytes:
-    """The batch that WRITE_BINDINGS takes: one line each, `KEY VALUE SECONDS`."""
-    lines = [
-        f"{key:016x} 1 {member} {loss} {'live' if live else 'ended' if ended else 'bound'} "
-        f"{int(expires - now) + 1 if expires > now else 1}\n"
-        for key, member, loss, live, ended, expires in changes
-    ]
+def encode_changes(changes: Sequence[Change], now: float) -> bytes:
+    """The batch that WRITE_BINDINGS takes: one line each, `KEY VALUE SECONDS`.
+
+    Lines of a batch differ by little but their keys, so all keys are written at once, and each
+    end of a line once.
+    """
+    keys = pack(f">{len(changes)}Q", *[change[0] for change in changes]).hex()
+    ends: dict[tuple[int, int, bool, bool, int], str] = {}
+    lines = []
+    at = 0
+    for _, member, loss, live, ended, expires in changes:
+        what = member, loss, live, ended, int(expires - now) if expires > now else 0
+        end = ends.get(what)
+        if end is None:
+            phase = "live" if live else "ended" if ended else "bound"
+            end = ends[what] = f" {FORMAT} {member} {loss} {phase} {what[-1] + 1}\n"
+        lines.append(keys[at : at + 16] + end)
+        at += 16
     return "".join(lines).encode()
 
 

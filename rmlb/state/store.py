@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, NamedTuple
 
@@ -56,7 +56,7 @@ class Store:
         self._writer: Connection | None = None
         self._writing = asyncio.Lock()
 
-    async def write(self, changes: Iterable[Change], now: float, counted_s: float) -> None:
+    async def write(self, changes: Sequence[Change], now: float, counted_s: float) -> None:
         """Write changed bindings, all in one command. `counted_s`: a silent call counts so long."""
         keys = self.keys
         args = (keys.bindings, keys.calls, records.encode_changes(changes, now), int(counted_s))
