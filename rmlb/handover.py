@@ -235,6 +235,8 @@ class Handover:
                     await self._take_all(reader, writer)
             except (OSError, TimeoutError, EOFError, ValueError, KeyError, TypeError):
                 return  # who sent it tells
+            except asyncio.CancelledError:
+                return  # the worker ends; asyncio takes a cancelled stream for a fault
             finally:
                 self._guests -= 1
 

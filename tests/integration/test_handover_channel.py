@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from rmlb.admin.views import PeerView
 from rmlb.events import Event, EventName
-from rmlb.handover import Handover, Keys
+from rmlb.handover import NONCE_OCTETS, Handover, Keys
 from rmlb.routing.affinity import Memory
 from rmlb.routing.keys import Keyring, affinity_key
 from rmlb.routing.member import Health, Member
@@ -200,3 +200,21 @@ async def test_nobody_takes_it(pair: tuple[Worker, Worker]) -> None:
     await former.handover.finished()
     assert former.told(EventName.NOT_HANDED_OVER)
     assert former.pending == 0
+
+
+async def test_the_end_of_the_worker_in_the_midst_of_it_is_no_fault(
+    pair: tuple[Worker, Worker],
+) -> None:
+    _, successor = pair
+    faults: list[dict[str, object]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, fault: faults.append(fault))
+    others = asyncio.all_tasks()
+    reader, writer = await asyncio.open_connection(*successor.handover.places[0])
+    await reader.readexactly(NONCE_OCTETS)
+    for task in asyncio.all_tasks() - others:
+        task.cancel()
+    assert await reader.read() == b"", "it is closed"
+    writer.close()
+    await asyncio.sleep(0)
+    assert faults == []
