@@ -268,7 +268,7 @@ def environment() -> dict[str, str]:
         "machine": f"{os.cpu_count()} cores, Linux {platform.release()}, {platform.machine()}",
         "python": platform.python_version(),
         "sipp": sipp.strip().splitlines()[0].strip() if sipp.strip() else "?",
-        "method": "tests/integration/rig*.py: rmlb (Python engine), members and callers as "
+        "method": "tests/integration/rig*.py: rmlb, members and callers as "
         "processes on loopback; probes every 200 ms; members accept each other's dialogs",
     }
 
