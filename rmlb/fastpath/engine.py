@@ -97,10 +97,11 @@ class CompiledRouter(Router):
             self._bindings.on_change()
 
     def receive(self, data: bytes, origin: Origin, now: float) -> Verdict:
-        with self.core:
-            heard = self._sources.may_send(origin.host, now)
-        if not heard:
-            return self.refuse_source(origin)
+        if self._sources.limits.rate:
+            with self.core:
+                heard = self._sources.may_send(origin.host, now)
+            if not heard:
+                return self.refuse_source(origin)
         if self.ownership.may_forward():
             plain = self.core.decide(data, origin, now)
             if plain is not None:
