@@ -5,7 +5,7 @@ How a message travels:
     SIP Server, MCP ...
         |  a datagram, or octets of a stream
     transport/   a socket of the virtual IP; one clock reading per batch
-        |
+        |        (a source over its rate is not heard: routing/sources.py, fastpath/sources)
     fastpath/    what is plain is decided, rewritten and sent here, in a thread without Python
         |  the rest, one whole message at a time, on the same tables
     sip/         scanned once into offsets
@@ -23,6 +23,7 @@ has asked the store that balancers share (state/); what becomes of bindings is w
 
 Two processes: keeper.py owns the virtual IP (vip/: election, lease, addresses) and starts the
 worker, which is all of the above and forwards as long as ownership.py's page says so (duty.py).
+At a planned hand-over handover.py gives the successor what waits for an answer.
 
 What keeps the routing table right: watch.py (health/: probes, refusals, silence), roles.py (who is
 active, who drains, who was lost), the operator (admin/, cli/). snapshot.py makes the table of it
