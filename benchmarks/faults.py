@@ -15,13 +15,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "tests" / "integration"))
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests" / "integration")]
 
 from rig_net import ADDRESSES, VIP, NetBalancer, Site, ip, kill_all  # noqa: E402
 from rig_process import Process, wait_until  # noqa: E402
+
+from benchmarks.native import build  # noqa: E402
 
 PLAYERS = HERE / "players.py"
 FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
@@ -118,6 +119,9 @@ class Stage(Site):
         owner = self.owner
         role, number = self.rng.choice((("owner", owner), ("standby", 3 - owner)))
         return role, self.balancers[number]
+
+    def number_of(self, balancer: NetBalancer) -> int:
+        return next(n for n, each in self.balancers.items() if each is balancer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +249,7 @@ def _nft(rules: str) -> Doing:
     @contextmanager
     def filtered(stage: Stage) -> Iterator[Hit]:
         role, balancer = stage.any_balancer()
-        number = next(n for n, each in stage.balancers.items() if each is balancer)
+        number = stage.number_of(balancer)
         text = (
             "add table netdev chaos\n"
             "add chain netdev chaos in { type filter hook ingress device eth0 priority 0; }\n"
@@ -265,7 +269,7 @@ def _nft(rules: str) -> Doing:
 def slow_network(stage: Stage) -> Iterator[Hit]:
     """50 ms each way between one balancer and everybody else."""
     role, balancer = stage.any_balancer()
-    number = next(n for n, each in stage.balancers.items() if each is balancer)
+    number = stage.number_of(balancer)
     bridge, cable = stage.name("net"), f"to-b{number}"
     ip("-n", bridge, "link", "add", "slow-a", "type", "veth", "peer", "name", "slow-b")
     for end in ("slow-a", "slow-b"):
@@ -286,7 +290,7 @@ def slow_network(stage: Stage) -> Iterator[Hit]:
 @contextmanager
 def port_down(stage: Stage) -> Iterator[Hit]:
     role, balancer = stage.any_balancer()
-    number = next(n for n, each in stage.balancers.items() if each is balancer)
+    number = stage.number_of(balancer)
     stage.port(f"b{number}", "down")
     yield Hit(role)
     stage.port(f"b{number}", "up")
@@ -303,9 +307,8 @@ def nic_down(stage: Stage) -> Iterator[Hit]:
 @contextmanager
 def buffer_overflow(stage: Stage) -> Iterator[Hit]:
     """Junk as fast as one process can send it: more than the socket's buffer takes."""
-    flood = stage.player(
-        "caller", f"flood{time.monotonic_ns()}", "flood", ADDRESSES["caller"], VIP, "1"
-    )
+    words = (str(build("flood")), "junk", ADDRESSES["caller"], VIP, "0", "1")
+    flood = stage.run("caller", f"flood{time.monotonic_ns()}", *words)
     yield Hit("owner")
     flood.wait(20.0)
 
@@ -369,7 +372,7 @@ def configuration_skewed(stage: Stage) -> Iterator[Hit]:
 @contextmanager
 def admin_flood(stage: Stage) -> Iterator[Hit]:
     role, balancer = stage.any_balancer()
-    host = f"b{next(n for n, each in stage.balancers.items() if each is balancer)}"
+    host = f"b{stage.number_of(balancer)}"
     url = f"http://127.0.0.1:{balancer.admin_port}"
     flood = stage.player(host, f"scrape{time.monotonic_ns()}", "scrape", url, "2")
     yield Hit(role)
@@ -429,6 +432,3 @@ def do(name: str, stage: Stage, hold_s: float) -> tuple[Hit, float, float]:
     with KINDS[name].do(stage) as hit:
         time.sleep(hold_s)
     return hit, begun, time.time()
-
-
-__all__: list[Any] = ["KINDS", "Hit", "Kind", "Stage", "do", "plan"]

@@ -2,7 +2,6 @@
 
     python benchmarks/players.py member NUMBER HOST HISTORY
     python benchmarks/players.py caller HOST VIP RATE HISTORY
-    python benchmarks/players.py flood HOST VIP SECONDS
     python benchmarks/players.py idle HOST VIP SECONDS
     python benchmarks/players.py scrape URL SECONDS
     python benchmarks/players.py watch HISTORY
@@ -183,19 +182,6 @@ def caller(host: str, vip: str, rate: str, path: str) -> None:
             player.note(made)
 
 
-def flood(host: str, vip: str, seconds: str) -> None:
-    """Junk, as fast as it goes."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind((host, 0))
-        sock.connect((vip, 5060))
-        junk = b"JUNK " + b"x" * 1300
-        ends = time.monotonic() + float(seconds)
-        while time.monotonic() < ends:
-            for _ in range(64):
-                with contextlib.suppress(OSError):
-                    sock.send(junk)
-
-
 def idle(host: str, vip: str, seconds: str) -> None:
     """Connections that say nothing, as many as are taken; closed ones are opened again."""
     ends = time.monotonic() + float(seconds)
@@ -270,6 +256,6 @@ def until_told() -> None:
 
 
 if __name__ == "__main__":
-    {each.__name__: each for each in (member, caller, flood, idle, scrape, watch)}[sys.argv[1]](
+    {each.__name__: each for each in (member, caller, idle, scrape, watch)}[sys.argv[1]](
         *sys.argv[2:]
     )

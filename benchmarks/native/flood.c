@@ -31,6 +31,9 @@ int main(int argc, char **argv) {
     unsigned long long per_second = strtoull(argv[4], NULL, 10), sent = 0;
     double seconds = strtod(argv[5], NULL);
     struct sockaddr_in from = {.sin_family = AF_INET, .sin_port = htons(5060)}, place = from;
+    int junk = strcmp(kind, "junk") == 0;
+    if (junk)
+        from.sin_port = 0; /* nobody answers it */
     inet_pton(AF_INET, own, &from.sin_addr);
     inet_pton(AF_INET, to, &place.sin_addr);
     int fd = socket(AF_INET, SOCK_DGRAM, 0), buffer = 4 << 20;
@@ -45,7 +48,6 @@ int main(int argc, char **argv) {
     static struct mmsghdr header[BATCH];
     const char *method = strcmp(kind, "invite") == 0 ? "INVITE" : "OPTIONS";
     const char *user = strcmp(kind, "invite") == 0 ? "ivr@" : "";
-    int junk = strcmp(kind, "junk") == 0;
     for (int i = 0; i < BATCH; i++) {
         memset(octets[i], 'x', 600);
         part[i] = (struct iovec){octets[i], 600};
