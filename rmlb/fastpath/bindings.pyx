@@ -205,6 +205,9 @@ cdef void bind_answered(BindTable* t, uint32_t slot, double now, uint16_t member
     cdef Bind* b = &t.items[slot]
     if b.phase == ENDED:
         return
+    if b.phase == LIVE and b.member == member:  # a re-INVITE
+        bind_touch(t, slot, now)
+        return
     _uncount(t, b)
     b.member = member
     b.phase = LIVE
@@ -426,6 +429,8 @@ cdef class Bindings:
         if fork:
             b.loss = loss
         bind_answered(&self.t, binding._slot, now, of)
+        if fork:
+            _note(&self.t, binding._slot)
         self._tell()
 
     def resumed(self, uint64_t key, Binding binding not None, double now):

@@ -6,9 +6,9 @@ octets in Python (streams, tests); datagrams are handled by packets.pyx without 
 recursive: the Python router holds it for a whole message, and its tables are these.
 """
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
@@ -22,7 +22,7 @@ from rmlb.fastpath.system cimport (
     pthread_mutex_trylock, pthread_mutex_unlock, pthread_mutexattr_destroy, pthread_mutexattr_init,
     pthread_mutexattr_settype, pthread_mutexattr_t,
 )
-from rmlb.fastpath.table cimport MOST_LISTENERS, TRANSPORTS, Snapshot, Text, text_of_ipv4
+from rmlb.fastpath.table cimport MOST_LISTENERS, TRANSPORTS, UDP, Snapshot, Text, text_of_ipv4
 from rmlb.fastpath.verdict cimport From
 
 from rmlb.fastpath.limits import beyond
@@ -36,6 +36,15 @@ _STEPS = (None, Step.MARK, Step.BINDING, Step.ALGORITHM, Step.TRANSACTION)
 
 cdef enum:
     ROOM = 72 * 1024  # the largest datagram and what we add to it
+    SHEAF_ROOM = 4 * ROOM
+
+
+cdef inline bint _is_joined(const Outcome* a, const Outcome* b) noexcept nogil:
+    """They leave one behind the other over one stream."""
+    return (
+        b.size >= 0 and a.transport == b.transport != UDP and a.host == b.host
+        and a.port == b.port and a.channel == b.channel and a.listener == b.listener
+    )
 
 
 cdef class Core:
@@ -59,10 +68,12 @@ cdef class Core:
         self.data.tally.responses = <uint64_t*> array_of(MOST_MEMBERS * 7, sizeof(uint64_t))
         self.data.moment.snapshot = blank_snapshot()
         self._room = bytearray(ROOM)
+        self._sheaf.octets = <uint8_t*> array_of(SHEAF_ROOM, 1)
 
     def __dealloc__(self):
         pthread_mutex_destroy(&self.mutex)
         free_snapshot(self.data.moment.snapshot)
+        free(self._sheaf.octets)
         free(self.data.tally.requests)
         free(self.data.tally.initial)
         free(self.data.tally.responses)
@@ -97,6 +108,71 @@ cdef class Core:
         self.release()
         free_snapshot(old)
 
+    def decide_all(self, list messages not None, origin, double now):
+        """What becomes of messages of one connection: what there is to send, joined for each
+        destination that is a stream, as (Destination, octets); and, in its place between them,
+        each message that the Python router is to see, as it came.
+        """
+        cdef From source
+        cdef Outcome* out
+        cdef bytes data
+        cdef list done = []
+        cdef Sheaf* sheaf = &self._sheaf
+        if not self._is_from(origin, &source):
+            return messages
+        self.hold()
+        try:
+            for data in messages:
+                if sheaf.count == SHEAF or SHEAF_ROOM - sheaf.used < ROOM:
+                    self._bind_sheaf(done)
+                out = &sheaf.outcomes[sheaf.count]
+                out.octets = sheaf.octets + sheaf.used
+                out.room = SHEAF_ROOM - sheaf.used
+                if decide(
+                    &self.data, <const uint8_t*> PyBytes_AS_STRING(data),
+                    <int32_t> PyBytes_GET_SIZE(data), &source, now, out,
+                ):
+                    sheaf.used += out.size
+                    sheaf.count += 1
+                else:
+                    self._bind_sheaf(done)
+                    done.append(data)
+            self._bind_sheaf(done)
+        finally:
+            sheaf.count = sheaf.used = 0
+            self.release()
+        return done
+
+    cdef int _bind_sheaf(self, list done) except -1:
+        """What was decided, joined for each destination, in the order of their first."""
+        cdef Sheaf* sheaf = &self._sheaf
+        cdef Outcome* first
+        cdef Outcome* each
+        cdef int i, k
+        cdef Py_ssize_t size
+        cdef bytes octets
+        cdef char* at
+        for i in range(sheaf.count):
+            first = &sheaf.outcomes[i]
+            if first.size < 0:
+                continue
+            size = first.size
+            for k in range(i + 1, sheaf.count):
+                if _is_joined(first, &sheaf.outcomes[k]):
+                    size += sheaf.outcomes[k].size
+            octets = PyBytes_FromStringAndSize(NULL, size)
+            at = PyBytes_AS_STRING(octets)
+            for k in range(i, sheaf.count):
+                each = &sheaf.outcomes[k]
+                if k == i or _is_joined(first, each):
+                    memcpy(at, each.octets, each.size)
+                    at += each.size
+                    if k > i:
+                        each.size = -1
+            done.append((self._destination(first), octets))
+        sheaf.count = sheaf.used = 0
+        return 0
+
     def decide(self, bytes data not None, origin, double now):
         """A Forward, counted, or None: the Python router is to see it."""
         return self.decide_at(
@@ -108,17 +184,9 @@ cdef class Core:
         cdef From source
         cdef Outcome out
         cdef int sure
-        cdef uint8_t* room = <uint8_t*> self._room
-        if not ipv4_of(origin.host, &source.host):
+        if not self._is_from(origin, &source):
             return None
-        text_of_ipv4(source.host, &source.text)
-        source.port = origin.port
-        source.listener = origin.listener
-        source.channel = origin.channel
-        source.transport = _NUMBERS[origin.transport]
-        if not 0 <= source.listener < MOST_LISTENERS:
-            return None
-        out.octets = room
+        out.octets = <uint8_t*> self._room
         out.room = ROOM
         self.hold()
         try:
@@ -127,26 +195,40 @@ cdef class Core:
         finally:
             self.release()
 
+    cdef int _is_from(self, origin, From* source) except -1:
+        """0: nothing from there is plain."""
+        if not ipv4_of(origin.host, &source.host):
+            return 0
+        text_of_ipv4(source.host, &source.text)
+        source.port = origin.port
+        source.listener = origin.listener
+        source.channel = origin.channel
+        source.transport = _NUMBERS[origin.transport]
+        return 0 <= source.listener < MOST_LISTENERS
+
     cdef object _forward(self, Outcome* out):
+        cdef int by = 0
+        if out.answered_by >= 0:
+            by = self.data.moment.snapshot.members[out.answered_by].id
+        octets = PyBytes_FromStringAndSize(<char*> out.octets, out.size)
+        return Forward(
+            _KINDS[out.kind], octets, self._destination(out), _STEPS[out.step],
+            bool(out.initial), out.status, by,
+        )
+
+    cdef object _destination(self, const Outcome* out):
         cdef Text host
-        cdef Snapshot* s = self.data.moment.snapshot
-        cdef int member = 0, by = 0
+        cdef int member = 0
         text_of_ipv4(out.host, &host)
         if out.member >= 0:
-            member = s.members[out.member].id
-        if out.answered_by >= 0:
-            by = s.members[out.answered_by].id
-        to = Destination(
+            member = self.data.moment.snapshot.members[out.member].id
+        return Destination(
             _TRANSPORTS[out.transport],
             host.octets[:host.size].decode("ascii"),
             out.port,
             out.listener,
             out.channel,
             member,
-        )
-        octets = PyBytes_FromStringAndSize(<char*> out.octets, out.size)
-        return Forward(
-            _KINDS[out.kind], octets, to, _STEPS[out.step], bool(out.initial), out.status, by
         )
 
     def add_to(self, counters):

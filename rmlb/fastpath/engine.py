@@ -19,7 +19,7 @@ from rmlb.routing.affinity import Memory
 from rmlb.routing.counters import Counters
 from rmlb.routing.router import Ownership, Router
 from rmlb.routing.table import RoutingTable
-from rmlb.routing.verdict import Decision, Origin, Verdict
+from rmlb.routing.verdict import Decision, Destination, Origin, Verdict
 from rmlb.sip.framing import StreamFramer
 from rmlb.sip.message import SipError
 
@@ -92,7 +92,7 @@ class CompiledRouter(Router):
             super().spared(member_id, now)
 
     def tell_changes(self) -> None:
-        """The packet thread has changed bindings: whoever waits for that is told."""
+        """The core has changed bindings, or the packet thread: whoever waits for that is told."""
         if self._bindings.on_change is not None and self._bindings.changes_waiting:
             self._bindings.on_change()
 
@@ -103,10 +103,24 @@ class CompiledRouter(Router):
             if not heard:
                 return self.refuse_source(origin)
         if self.ownership.may_forward():
+            waited = self._bindings.changes_waiting
             plain = self.core.decide(data, origin, now)
             if plain is not None:
+                if not waited:
+                    self.tell_changes()
                 return plain
         return self.receive_odd(data, origin, now)
+
+    def receive_plain(
+        self, messages: list[bytes], origin: Origin, now: float
+    ) -> list[bytes | tuple[Destination, bytes]]:
+        if self._sources.limits.rate or not self.ownership.may_forward():
+            return super().receive_plain(messages, origin, now)
+        waited = self._bindings.changes_waiting
+        done = self.core.decide_all(messages, origin, now)
+        if not waited:
+            self.tell_changes()
+        return done
 
     def receive_odd(self, data: bytes, origin: Origin, now: float) -> Verdict:
         """What the core was not sure of."""

@@ -201,6 +201,9 @@ class Bindings:
         """
         if binding.phase is Phase.ENDED:
             return
+        if binding.phase is Phase.LIVE and binding.member == member and not fork:  # a re-INVITE
+            self.touch(binding, now)
+            return
         second = binding.phase is Phase.LIVE and binding.member != member
         if fork or second:
             binding.callees = {**(binding.callees or {}), tag: (member, loss)}

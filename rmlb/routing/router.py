@@ -19,6 +19,7 @@ from rmlb.routing.table import RoutingTable
 from rmlb.routing.verdict import (
     Absorb,
     Decision,
+    Destination,
     Drop,
     Forward,
     Hold,
@@ -163,6 +164,13 @@ class Router:
         if not self.memory.sources.may_send(origin.host, now):
             return self.refuse_source(origin)
         return self.receive_odd(data, origin, now)
+
+    def receive_plain(
+        self, messages: list[bytes], origin: Origin, now: float
+    ) -> list[bytes | tuple[Destination, bytes]]:
+        """Of messages of one connection those done with, as what there is to send and where to;
+        the others as they came, for `receive`. This engine knows none that are plain."""
+        return list(messages)
 
     def refuse_source(self, origin: Origin) -> Drop:
         """Its source sends more than it may: not even looked at."""

@@ -61,6 +61,10 @@ class Engine(Protocol):
 
     def receive_odd(self, data: bytes, origin: Origin, now: float) -> Verdict: ...
 
+    def receive_plain(
+        self, messages: list[bytes], origin: Origin, now: float
+    ) -> list[bytes | tuple[Destination, bytes]]: ...
+
     def tell_changes(self) -> None: ...
 
     def take_outbox(self) -> list[Own]: ...
@@ -232,6 +236,18 @@ class Exchange:
         if self._tap.on:
             self._copy_received(data, origin)
         self._carry_out(self._engine.receive(data, origin, now), data, origin)
+
+    def receive_all(self, messages: list[bytes], origin: Origin, now: float) -> None:
+        """Messages that came over a connection, at once: plain ones leave joined."""
+        if self._tap.on:
+            for data in messages:
+                self.receive(data, origin, now)
+            return
+        for item in self._engine.receive_plain(messages, origin, now):
+            if isinstance(item, bytes):
+                self.receive(item, origin, now)
+            else:
+                self.send(*item)
 
     def receive_odd(self, data: bytes, origin: Origin, now: float) -> None:
         if self._tap.on:

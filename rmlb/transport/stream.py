@@ -47,6 +47,8 @@ class Hub(Protocol):
 
     def receive(self, data: bytes, origin: Origin, now: float) -> None: ...
 
+    def receive_all(self, messages: list[bytes], origin: Origin, now: float) -> None: ...
+
     def refuse(self, data: bytes, error: SipError, origin: Origin) -> None: ...
 
 
@@ -137,8 +139,7 @@ class Connection(asyncio.Protocol):
         messages = framer.feed(data)
         if messages:
             self._disarm()  # what waits now is another message
-        for message in messages:
-            self._hub.receive(message, self._origin, now)
+            self._hub.receive_all(messages, self._origin, now)
         if framer.pings:
             self._hub.counters.keepalives += framer.pings
             self.send(b"\r\n" * min(framer.pings, 16))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from packets import RM, Bench, answer, request
+from packets import CALLER, RM, TCP, UDP, Bench, answer, request
 
 from rmlb.routing import bindings as module
 from rmlb.routing.bindings import BindingLimits, Bindings, Change
 from rmlb.routing.selection import Algorithm
+from rmlb.sip.address import Transport
 
 LIMITS = BindingLimits(ttl_s=48 * 3600, idle_s=2 * 3600)
 
@@ -37,6 +39,29 @@ def test_a_call_is_told_of_twice() -> None:
     assert phases(bench) == [], "a BYE may be forged"
     bench.forwarded(answer(bye.data, 200), RM[bye.to.member])
     assert phases(bench) == [(False, True)]
+
+
+def test_a_reinvite_is_told_of_no_more_than_other_traffic() -> None:
+    bench = journal()
+    sent = bench.forwarded(request())
+    bench.forwarded(answer(sent.data, 200), RM[sent.to.member])
+    assert phases(bench) == [(True, False)]
+    again = bench.forwarded(request(to_tag="callee", cseq=2))
+    bench.forwarded(answer(again.data, 200), RM[again.to.member])
+    assert phases(bench) == []
+
+
+@pytest.mark.parametrize("transport", [UDP, TCP])
+def test_it_is_told_that_a_change_waits(transport: Transport) -> None:
+    """Once, of whatever transport the message is that makes the first."""
+    bench = journal()
+    told: list[int] = []
+    bench.memory.bindings.on_change = lambda: told.append(1)
+    sent = bench.forwarded(request(via=f"SIP/2.0/{transport} {CALLER}:5060;branch=z9hG4bK-1"),
+                           transport=transport)  # fmt: skip
+    bench.forwarded(answer(sent.data, 200), RM[sent.to.member])
+    assert len(told) == 1
+    assert phases(bench) == [(True, False)]
 
 
 def test_a_call_that_fails_is_not_told_of() -> None:
