@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import orjson
@@ -63,7 +63,7 @@ class GuardedBindings:
         with self._router.held():
             return self._bindings.changes_lost
 
-    def take_changes(self, most: int) -> list[Change]:
+    def take_changes(self, most: int) -> Sequence[Change]:
         with self._router.held():
             return self._bindings.take_changes(most)
 
@@ -71,7 +71,7 @@ class GuardedBindings:
         with self._router.held():
             self._bindings.start_repeating()
 
-    def repeat_changes(self, most: int) -> list[Change]:
+    def repeat_changes(self, most: int) -> Sequence[Change]:
         with self._router.held():
             return self._bindings.repeat_changes(most)
 

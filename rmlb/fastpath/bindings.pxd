@@ -6,6 +6,7 @@ table to the Python router, method for method.
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from rmlb.fastpath.changes cimport Changed
 from rmlb.fastpath.containers cimport Index, Links, List, Wheel, index_find
 from rmlb.fastpath.members cimport Members
 
@@ -90,7 +91,7 @@ cdef class Bindings:
     cdef public dict elsewhere
     cdef public object on_change
     cdef int _tell(self) except -1
-    cdef object _change(self, uint32_t slot)
+    cdef Changed _change(self, uint32_t slot)
 
 
 cdef class Binding:

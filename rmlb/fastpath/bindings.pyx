@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
+from rmlb.fastpath.changes cimport Changed, Changes
 from rmlb.fastpath.containers cimport (
     NONE, index_find, index_free, index_make, index_put, index_remove, links_free, links_make,
     list_append, list_clear, list_remove, reserve, wheel_first, wheel_free, wheel_make, wheel_put,
@@ -16,7 +17,7 @@ from collections import Counter
 
 from rmlb.routing.bindings import ENDED_S as _ENDED_S
 from rmlb.routing.bindings import FAILED_S as _FAILED_S
-from rmlb.routing.bindings import Change, Phase
+from rmlb.routing.bindings import Phase
 
 cdef double ENDED_S = _ENDED_S
 cdef double FAILED_S = _FAILED_S
@@ -471,7 +472,7 @@ cdef class Bindings:
             if len(self._unbound) >= MAX_CHANGES:
                 self.t.changes_lost += len(self._unbound)
                 self._unbound.clear()
-            self._unbound.append(Change(key, member, loss, False, True, now + ENDED_S))
+            self._unbound.append((key, now + ENDED_S, loss, member))
             self._tell()
 
     def load(self, long member):
@@ -500,12 +501,13 @@ cdef class Bindings:
 
     def take_changes(self, int most):
         cdef uint32_t slot
-        cdef list found = []
-        for change in self._unbound[:most]:  # of a call that has come here since, its binding tells
-            if index_find(&self.t.index, change.key) == <uint32_t> NONE:
-                found.append(change)
+        cdef Changes found = Changes()
+        for key, expires, loss, member in self._unbound[:most]:
+            # of a call that has come here since, its binding tells
+            if index_find(&self.t.index, key) == <uint32_t> NONE:
+                found.append(Changed(key, expires, loss, member, ENDED))
         del self._unbound[:most]
-        while self.t.changed_count and len(found) < most:
+        while self.t.changed_count and found.count < most:
             slot = index_find(&self.t.index, self.t.changed[self.t.changed_first])
             self.t.changed_first = (self.t.changed_first + 1) % MAX_CHANGES
             self.t.changed_count -= 1
@@ -518,7 +520,7 @@ cdef class Bindings:
         self._repeat = self.t.fresh
 
     def repeat_changes(self, int most):
-        cdef list found = []
+        cdef Changes found = Changes()
         while self._repeat and most:
             self._repeat -= 1
             most -= 1
@@ -539,12 +541,15 @@ cdef class Bindings:
             return b.transaction != 0 and not b.flags & REDUNDANT
         return b.phase != FAILED
 
-    cdef object _change(self, uint32_t slot):
+    cdef Changed _change(self, uint32_t slot):
         cdef Bind* b = &self.t.items[slot]
-        return Change(
-            self.t.index.keys[slot], self._members.ids[b.member], b.loss, b.phase == LIVE,
-            b.phase == ENDED, _seconds(b.expires),
-        )
+        cdef Changed change
+        change.key = self.t.index.keys[slot]
+        change.member = self._members.ids[b.member]
+        change.loss = b.loss
+        change.phase = b.phase
+        change.expires = _seconds(b.expires)
+        return change
 
     cdef int _tell(self) except -1:
         """Somebody waits for changes; those of the packet thread are told by CompiledRouter."""

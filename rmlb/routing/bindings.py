@@ -8,7 +8,7 @@ affinity hashes; nothing here knows SIP messages, sockets or the store.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
@@ -285,7 +285,7 @@ class Bindings:
         """How many bindings `repeat_changes` has not looked at yet."""
         return len(self._again)
 
-    def take_changes(self, most: int) -> list[Change]:
+    def take_changes(self, most: int) -> Sequence[Change]:
         """Up to `most` changes, the oldest first, each key once with what it is by now.
 
         They are given once.
@@ -301,7 +301,7 @@ class Bindings:
         # past OrderedDict's own iterator, which takes ten times as long: 17 ms for a million
         self._again = [*dict.keys(self._needed), *dict.keys(self._redundant)]
 
-    def repeat_changes(self, most: int) -> list[Change]:
+    def repeat_changes(self, most: int) -> Sequence[Change]:
         """The next of what is here and worth writing; looks at no more than `most` bindings."""
         repeated = []
         for key in self._again[-most:]:
