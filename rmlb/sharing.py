@@ -45,11 +45,18 @@ class GuardedBindings:
         self._router = router
         self._bindings = router.memory.bindings
 
-    def keep_journal(self, on_change: Callable[[], None]) -> None:
-        """Changes are kept from now on; `on_change` is called when one waits where none did."""
+    def keep_journal(self) -> None:
+        """Changes are kept from now on."""
         with self._router.held():
-            self._bindings.on_change = on_change
             self._bindings.journal = True
+
+    def tell_of_change(self, tell: Callable[[], None]) -> None:
+        """Call it once, with the next change; at once if one waits."""
+        with self._router.held():
+            waits = bool(self._bindings.changes_waiting)
+            self._bindings.on_change = None if waits else tell
+        if waits:
+            tell()
 
     def changes_waiting(self) -> int:
         with self._router.held():

@@ -56,6 +56,7 @@ cdef struct BindTable:
     int64_t* calls  # by member slot
     uint64_t evicted
     bint journal
+    bint listened  # somebody waits for a change to be told of
     uint64_t* changed  # keys, a ring
     uint32_t changed_first
     uint32_t changed_count
@@ -89,8 +90,7 @@ cdef class Bindings:
     cdef list _unbound
     cdef uint32_t _repeat
     cdef public dict elsewhere
-    cdef public object on_change
-    cdef int _tell(self) except -1
+    cdef object _on_change
     cdef Changed _change(self, uint32_t slot)
 
 

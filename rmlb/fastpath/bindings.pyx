@@ -303,7 +303,7 @@ cdef class Bindings:
         self._callees = {}
         self._unbound = []
         self.elsewhere = {}
-        self.on_change = None
+        self._on_change = None
         self.t.slots = slots
         self.t.unused = <uint32_t> NONE
         self.t.changed = <uint64_t*> calloc(MAX_CHANGES, sizeof(uint64_t))
@@ -362,7 +362,7 @@ cdef class Bindings:
         cdef uint32_t slot = bind_new(
             &self.t, key, self._members.slot(member), loss, now, redundant
         )
-        self._tell()
+        self.tell_changes()
         return _view(self, slot)
 
     def recall(
@@ -410,7 +410,7 @@ cdef class Bindings:
 
     def touch(self, Binding binding not None, double now):
         bind_touch(&self.t, binding._slot, now)
-        self._tell()
+        self.tell_changes()
 
     def answered(
         self, uint64_t key, Binding binding not None, double now, *, long member, uint32_t loss,
@@ -432,12 +432,12 @@ cdef class Bindings:
         bind_answered(&self.t, binding._slot, now, of)
         if fork:
             _note(&self.t, binding._slot)
-        self._tell()
+        self.tell_changes()
 
     def resumed(self, uint64_t key, Binding binding not None, double now):
         self._uncount_evicted(self.t.items[binding._slot].member)
         bind_answered(&self.t, binding._slot, now, self.t.items[binding._slot].member)
-        self._tell()
+        self.tell_changes()
 
     def moved(self, Binding binding not None, long member, uint32_t loss):
         cdef Bind* b = &self.t.items[binding._slot]
@@ -449,20 +449,20 @@ cdef class Bindings:
             _count(&self.t, b)
         if self._is_worth_writing(binding._slot):
             _note(&self.t, binding._slot)
-            self._tell()
+            self.tell_changes()
 
     def subscribed(self, uint64_t key, Binding binding not None, double now, double expires_s):
         self.t.items[binding._slot].phase = FAILED if expires_s <= 0 else TRYING
         _expire_at(&self.t, binding._slot, now, now + expires_s + FAILED_S)
         _note(&self.t, binding._slot)
-        self._tell()
+        self.tell_changes()
 
     def failed(self, uint64_t key, Binding binding not None, double now):
         bind_failed(&self.t, binding._slot, now)
 
     def ended(self, uint64_t key, Binding binding not None, double now):
         bind_ended(&self.t, binding._slot, now)
-        self._tell()
+        self.tell_changes()
 
     def ended_unknown(self, long member):
         self._uncount_evicted(self._members.slot(member))
@@ -473,7 +473,7 @@ cdef class Bindings:
                 self.t.changes_lost += len(self._unbound)
                 self._unbound.clear()
             self._unbound.append((key, now + ENDED_S, loss, member))
-            self._tell()
+            self.tell_changes()
 
     def load(self, long member):
         cdef int64_t calls = self.t.calls[self._members.slot(member)]
@@ -551,11 +551,20 @@ cdef class Bindings:
         change.expires = _seconds(b.expires)
         return change
 
-    cdef int _tell(self) except -1:
-        """Somebody waits for changes; those of the packet thread are told by CompiledRouter."""
-        if self.on_change is not None and self.t.changed_count + len(self._unbound):
-            self.on_change()
-        return 0
+    @property
+    def on_change(self):
+        return self._on_change
+
+    @on_change.setter
+    def on_change(self, tell):
+        self._on_change = tell
+        self.t.listened = tell is not None
+
+    def tell_changes(self):
+        """Call `on_change` if a change waits. What the packet thread has changed, too."""
+        if self._on_change is not None and self.changes_waiting:
+            tell, self.on_change = self._on_change, None
+            tell()
 
     def _uncount_evicted(self, uint16_t of):
         cdef uint32_t i

@@ -93,8 +93,7 @@ class CompiledRouter(Router):
 
     def tell_changes(self) -> None:
         """The core has changed bindings, or the packet thread: whoever waits for that is told."""
-        if self._bindings.on_change is not None and self._bindings.changes_waiting:
-            self._bindings.on_change()
+        self._bindings.tell_changes()
 
     def receive(self, data: bytes, origin: Origin, now: float) -> Verdict:
         if self._sources.limits.rate:
@@ -103,11 +102,9 @@ class CompiledRouter(Router):
             if not heard:
                 return self.refuse_source(origin)
         if self.ownership.may_forward():
-            waited = self._bindings.changes_waiting
             plain = self.core.decide(data, origin, now)
             if plain is not None:
-                if not waited:
-                    self.tell_changes()
+                self.tell_changes()
                 return plain
         return self.receive_odd(data, origin, now)
 
@@ -116,10 +113,8 @@ class CompiledRouter(Router):
     ) -> list[bytes | tuple[Destination, bytes]]:
         if self._sources.limits.rate or not self.ownership.may_forward():
             return super().receive_plain(messages, origin, now)
-        waited = self._bindings.changes_waiting
         done = self.core.decide_all(messages, origin, now)
-        if not waited:
-            self.tell_changes()
+        self.tell_changes()
         return done
 
     def receive_odd(self, data: bytes, origin: Origin, now: float) -> Verdict:

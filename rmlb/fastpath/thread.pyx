@@ -238,7 +238,7 @@ cdef int _read(Loop* d, Socket* by) noexcept nogil:
     cdef double now
     cdef From origin
     cdef BindTable* bindings = d.core.moment.bindings
-    cdef uint32_t queued, changed
+    cdef uint32_t queued
     cdef bint tell
     cdef uint64_t one = 1
     origin.text.size = 0
@@ -255,7 +255,6 @@ cdef int _read(Loop* d, Socket* by) noexcept nogil:
         d.owner = _may_forward(d)  # if not, Python drops what it is left, counted
         pthread_mutex_lock(d.mutex)
         queued = d.queue.used
-        changed = bindings.changed_count
         for i in range(got):
             if ARENA - d.arena_used < LEAST_ROOM:
                 _flush(d)
@@ -263,8 +262,10 @@ cdef int _read(Loop* d, Socket* by) noexcept nogil:
                 d, by, <const uint8_t*> d.received_at[i].iov_base,
                 <int32_t> d.received[i].msg_len, &d.sources[i], &origin, now,
             )
-        # what waited before was told before
-        tell = (d.queue.used and not queued) or (bindings.changed_count and not changed)
+        tell = d.queue.used and not queued  # what waited before was told before
+        if bindings.listened and bindings.changed_count:
+            bindings.listened = False
+            tell = True
         pthread_mutex_unlock(d.mutex)
         if tell:
             write(d.notify, &one, 8)

@@ -100,7 +100,7 @@ class Bindings:
         self.journal = False
         """Changes are kept for `take_changes`; set and cleared by whoever takes them."""
         self.on_change: Callable[[], None] | None = None
-        """Called when a change waits where none did; on the event loop's thread."""
+        """Called once, on the event loop's thread, by the next change; None again then."""
         self.changes_lost = 0
         """Changes that gave way to newer ones before they were taken."""
         self.evicted = 0
@@ -324,9 +324,10 @@ class Bindings:
 
     def _keep_change(self, key: int, change: Binding | Change) -> None:
         changed = self._changed
-        if not changed and self.on_change is not None:
-            self.on_change()
         changed[key] = change
+        if self.on_change is not None:
+            tell, self.on_change = self.on_change, None
+            tell()
         if len(changed) > MAX_CHANGES:
             # many at a time: to find the first of a dict takes as long as many went before it
             for oldest in [*islice(changed, _LOST_AT_ONCE)]:

@@ -51,7 +51,8 @@ of a message, so that a pause of the balancer itself is not taken for one of the
 class Journal(Protocol):
     """Where changed bindings come from; as routing.bindings.Bindings has it."""
 
-    def keep_journal(self, on_change: Callable[[], None]) -> None: ...
+    def keep_journal(self) -> None: ...
+    def tell_of_change(self, tell: Callable[[], None]) -> None: ...
     def changes_waiting(self) -> int: ...
     def changes_to_repeat(self) -> int: ...
     def take_changes(self, most: int) -> Sequence[Change]: ...
@@ -185,12 +186,16 @@ class Link:
 
     async def _keep_writing(self) -> None:
         while not self._closing:
-            await self._changed.wait()
             self._changed.clear()
-            while self.connected and not self._closing and self._journal.changes_waiting():
+            self._journal.tell_of_change(self._on_change)
+            await self._changed.wait()
+            while self.connected and not self._closing:
                 begun = self._loop.time()
-                await self._write(self._journal.take_changes(BATCH))
-                if self._journal.changes_waiting() < BATCH:
+                changes = self._journal.take_changes(BATCH)
+                if not changes:
+                    break
+                await self._write(changes)
+                if len(changes) < BATCH:
                     # a command for each few changes costs several times as much
                     await asyncio.sleep(begun + FLUSH_S - self._loop.time())
 
@@ -276,7 +281,7 @@ class Link:
 
     def _found(self) -> None:
         self.connected, self.why = True, ""
-        self._journal.keep_journal(self._on_change)
+        self._journal.keep_journal()
         self._write_again()
         self._sharer.on_link(True, "")
 

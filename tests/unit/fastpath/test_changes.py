@@ -25,9 +25,7 @@ CALLS = st.dictionaries(
 
 
 @given(calls=CALLS, now=st.floats(0.0, 1e6), later=st.floats(0.0, 1e6))
-def test_the_same_lines(
-    calls: dict[int, tuple[int, int, str]], now: float, later: float
-) -> None:
+def test_the_same_lines(calls: dict[int, tuple[int, int, str]], now: float, later: float) -> None:
     table = Bindings(LIMITS, Members())
     table.journal = True
     for key, (member, loss, phase) in calls.items():
