@@ -25,6 +25,7 @@ from rmlb.sip.framing import StreamFramer
 from rmlb.sip.message import SipError
 from rmlb.trace.copies import Copy, CopyRing, Direction, Tap
 from rmlb.transport.copying import place_of
+from rmlb.transport.gather import Gather
 from rmlb.transport.held import Held, Message
 from rmlb.transport.names import NameCache
 from rmlb.transport.odd import OddReader
@@ -128,6 +129,7 @@ class Exchange:
         self._settings = settings
         self._ports = PortShare(settings.balancer_id)
         self._names = NameCache()
+        self._gather = Gather()
         self._udp: dict[int, UdpSocket] = {}
         self._readers: list[UdpReader | OddReader] = []
         self._servers: dict[int, asyncio.Server] = {}
@@ -239,6 +241,7 @@ class Exchange:
 
     def receive_all(self, messages: list[bytes], origin: Origin, now: float) -> None:
         """Messages that came over a connection, at once: plain ones leave joined."""
+        self._gather.read(len(messages))
         if self._tap.on:
             for data in messages:
                 self.receive(data, origin, now)
