@@ -19,9 +19,9 @@ can share a store as long as the next one writes what this one understands.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from struct import pack
-from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -35,14 +35,6 @@ PRESENCE_S: Final = 10
 
 Change = tuple[int, int, int, bool, bool, float]
 """A changed binding as routing gives it: key, member, loss, live, ended, expires."""
-
-
-@runtime_checkable
-class Packed(Protocol):
-    """Changes as the compiled engine gives them (fastpath.changes)."""
-
-    def lines(self, format: int, now: float) -> bytes:
-        """What `encode_changes` would make of them."""
 
 
 class StoredBinding(NamedTuple):
@@ -79,10 +71,11 @@ def encode_changes(changes: Sequence[Change], now: float) -> bytes:
     """The batch that WRITE_BINDINGS takes: one line each, `KEY VALUE SECONDS`.
 
     Lines of a batch differ by little but their keys, so all keys are written at once, and each
-    end of a line once. Changes that can do all that by themselves are asked to.
+    end of a line once. Those of the compiled engine (fastpath.changes) write themselves.
     """
-    if isinstance(changes, Packed):
-        return changes.lines(FORMAT, now)
+    write: Callable[[int, float], bytes] | None = getattr(changes, "lines", None)
+    if write is not None:
+        return write(FORMAT, now)
     keys = pack(f">{len(changes)}Q", *[change[0] for change in changes]).hex()
     ends: dict[tuple[int, int, bool, bool, int], str] = {}
     lines = []

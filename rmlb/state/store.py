@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, NamedTuple
 
+from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.asyncio.connection import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -142,16 +143,20 @@ class Store:
                 # the whole command has a limit already; one for each step costs as much again
                 self._writer.socket_timeout = None
             writer = self._writer
-            await writer.send_command("EVALSHA", _WRITE_SHA, 2, *args)
             try:
-                await writer.read_response()
+                await self._say(writer, "EVALSHA", _WRITE_SHA, 2, *args)
             except NoScriptError:
-                await writer.send_command("EVAL", records.WRITE_BINDINGS, 2, *args)
-                await writer.read_response()
+                await self._say(writer, "EVAL", records.WRITE_BINDINGS, 2, *args)
         except BaseException:
             with suppress(Exception):
                 await self._drop_writer(client)
             raise
+
+    @staticmethod
+    async def _say(writer: Connection, *words: bytes | str | int) -> None:
+        packed = pack_command(words)  # type: ignore[arg-type]  # its type names one word only
+        await writer.send_packed_command(packed, check_health=False)
+        await writer.read_response()
 
     async def _drop_writer(self, client: Client) -> None:
         writer, self._writer = self._writer, None

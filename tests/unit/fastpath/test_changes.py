@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmlb.fastpath.bindings import Bindings
+from rmlb.fastpath.changes import Changes
 from rmlb.fastpath.members import Members
 from rmlb.routing.bindings import BindingLimits, Change
-from rmlb.state.records import FORMAT, Packed, encode_changes
+from rmlb.state.records import FORMAT, encode_changes
 
 LIMITS = BindingLimits(max_bindings=1000)
 
@@ -38,7 +39,7 @@ def test_the_same_lines(calls: dict[int, tuple[int, int, str]], now: float, late
         if phase == "ended":
             table.ended(key, binding, now)
     changes = table.take_changes(1000)
-    assert isinstance(changes, Packed)
+    assert isinstance(changes, Changes)
     assert {c.key: (c.member, c.loss, c.live, c.ended) for c in changes} == {
         key: (member, loss, phase == "live", phase.startswith("ended"))
         for key, (member, loss, phase) in calls.items()
