@@ -30,6 +30,7 @@ def repeated_request(entry: Remembered, request: Request, moment: Moment) -> Ver
     if message.method == b"ACK":
         if entry.inherited and not entry.final:
             handover.close(entry, moment)
+        entry.acknowledged = True
         return Absorb(Kind.OWN_ACK, Reason.OWN_ACK) if entry.answer else None
     if message.method == b"CANCEL" and entry.method == b"INVITE":
         return _cancelled(entry, request, moment)

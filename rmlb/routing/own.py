@@ -11,7 +11,7 @@ from rmlb.routing.affinity import Moment, loss_of
 from rmlb.routing.delivery import own_request, to_line_of, to_member
 from rmlb.routing.incoming import Request, read_request
 from rmlb.routing.pending import Attempt, OwnCancel, Remembered
-from rmlb.routing.replies import reply, seen_outside
+from rmlb.routing.replies import reply, reply_address, seen_outside
 from rmlb.routing.table import RoutingTable
 from rmlb.routing.timers import Task
 from rmlb.routing.verdict import Destination, Origin, Own, Reason, Reply, Step
@@ -119,6 +119,12 @@ def answer_best(entry: Remembered, moment: Moment) -> None:
     _close(entry, status, moment)
 
 
+def answer_again(entry: Remembered, moment: Moment) -> None:
+    """Our own final answer once more: there was no ACK yet."""
+    to = reply_address(top_via(scan_again(entry.data)), entry.origin)
+    moment.memory.outbox.append(Own("answer", to, entry.answer))
+
+
 def last_word(entry: Remembered, moment: Moment) -> None:
     """All have failed: the best of what was swallowed, else 500."""
     if entry.best is not None:
@@ -150,6 +156,9 @@ def _close(entry: Remembered, status: int, moment: Moment) -> None:
     if entry.initial and binding is not None and binding.transaction == entry.key:
         moment.memory.bindings.failed(entry.call, binding, moment.now)
     moment.memory.pending.answered(entry, status, moment.now, by=0)
+    if entry.quiet and entry.origin.transport is Transport.UDP:
+        # the caller repeats its INVITE no more, so our answer is repeated (17.2.1)
+        moment.memory.timers.repeat(Task.ANSWER, entry.key, 0, moment.now)
 
 
 def _answer_message(

@@ -105,6 +105,8 @@ class Remembered:
     """The member whose answer that was; 0: ours."""
     answer: bytes = b""
     """Our own final answer, for retransmissions of the request."""
+    acknowledged: bool = False
+    """The caller has it: its ACK came."""
     quiet: bool = False
     """The caller has seen a 1xx to its INVITE, so it retransmits no more (17.1.1.2)."""
     ringing: bool = False

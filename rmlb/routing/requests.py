@@ -55,7 +55,7 @@ def route_request(
     via = request.via
 
     if message.method == b"ACK" and signature.is_own_to_tag(table.keys, message):
-        return Absorb(Kind.OWN_ACK, Reason.OWN_ACK)
+        return _acknowledged(request, moment)
     if request.uri.scheme not in _KNOWN_SCHEMES:  # 16.3 (2)
         return reply(message, via, origin, table, 416, Reason.UNKNOWN_SCHEME)
     if request.uri.headers:  # 19.1.1: not allowed in a Request-URI
@@ -117,6 +117,16 @@ def _send_to_member(request: Request, moment: Moment, *, may_hold: bool) -> Verd
         forward.initial = False  # a retransmission
     _remember(inquiry, choice, member, key, request, forward.to.transport, moment)
     return forward
+
+
+def _acknowledged(request: Request, moment: Moment) -> Verdict:
+    """Kind G: our own answer is repeated no more, if it was."""
+    pending = moment.memory.pending
+    keys, message, via = moment.table.keys, request.message, request.via
+    entry = pending.find(signature.transaction(keys, message, via, pending.knows).number)
+    if entry is not None:
+        entry.acknowledged = True
+    return Absorb(Kind.OWN_ACK, Reason.OWN_ACK)
 
 
 def _refused(request: Request, choice: Choice, table: RoutingTable) -> Verdict:

@@ -34,7 +34,8 @@ _LAST_WORD_S = 1.0
 """So long before timer C forgets a request, the caller hears of its end."""
 
 _T2 = 4.0
-"""The longest interval between repetitions of a non-INVITE (RFC 3261 17.1.2.2)."""
+"""The longest interval between repetitions of a non-INVITE, and of a final answer to an INVITE
+(RFC 3261 17.1.2.2, 17.2.1)."""
 
 _NO_DIALOG = (Reason.MEMBER_LOST, Reason.EARLY_DIALOG_GONE)
 """Why a request is sent to nobody else: its dialog is gone, 481."""
@@ -240,6 +241,12 @@ def _repeat_cancel(entry: Remembered, due: Due, moment: Moment) -> None:
         moment.memory.timers.again(due, moment.now, _T2)
 
 
+def _repeat_answer(entry: Remembered, due: Due, moment: Moment) -> None:
+    if not entry.acknowledged:
+        own.answer_again(entry, moment)
+        moment.memory.timers.again(due, moment.now, _T2)
+
+
 def _at_deadline(entry: Remembered, due: Due, moment: Moment) -> None:
     """The caller hears a failure now, unless its call rings where the answer can come from."""
     if entry.final:
@@ -260,6 +267,7 @@ _ATTEND = {
     Task.SEND_AGAIN: _send_again,
     Task.REPEAT: _repeat,
     Task.CANCEL: _repeat_cancel,
+    Task.ANSWER: _repeat_answer,
     Task.DEADLINE: _at_deadline,
 }
 

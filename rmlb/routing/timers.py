@@ -21,6 +21,7 @@ class Task(StrEnum):
     """A connection broke, by which it may have been lost."""
     REPEAT = "repeat"
     CANCEL = "cancel"
+    ANSWER = "answer"
     DEADLINE = "deadline"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from failing import Trace, kinds, seen, swallowed
@@ -13,7 +14,7 @@ from rmlb.routing.affinity import Memory
 from rmlb.routing.member import AdminState, Health
 from rmlb.routing.overload import LoadLimits, Loads
 from rmlb.routing.resending import AT_ONCE
-from rmlb.routing.verdict import Absorb, Forward, Hint, Reason, Reply
+from rmlb.routing.verdict import Absorb, Forward, Hint, Own, Reason, Reply
 from rmlb.sip.address import SipAddress
 from rmlb.sip.message import scan
 
@@ -257,12 +258,12 @@ class TestOwnRepetitions:
         assert [own for own in trace.wait(40.0) if own.what == "resend"] == []
 
     def test_not_for_what_has_no_hope_any_more(self) -> None:
-        """All members out: answered, and repeated to nobody."""
+        """All members out: answered, and repeated to no member."""
         trace = Trace()
         trace.says(trace.first, 180)
         trace.out(trace.first)
         assert kinds(trace.out(trace.second)) == [("answer", 0), ("cancel", trace.first)]
-        assert {own.what for own in trace.wait(40.0)} == {"cancel"}
+        assert {own.what for own in trace.wait(40.0)} == {"answer", "cancel"}
 
     def test_what_a_pause_of_the_process_missed_is_not_made_up_for(self) -> None:
         trace = Trace()
@@ -272,6 +273,98 @@ class TestOwnRepetitions:
         for _ in range(3):
             trace.bench.router.look(trace.bench.now)
         assert len(trace.own()) == 1
+
+
+class TestOwnAnswers:
+    """Our final answer to an INVITE over UDP repeats where the caller does not (17.2.1)."""
+
+    def answered(self, first: int, **parts: Any) -> tuple[Trace, Own]:
+        """The answer to a call whose member said `first` (0: nothing) and cannot be replaced."""
+        trace = Trace(**parts)
+        if first:
+            trace.says(trace.first, first)
+        trace.out(trace.first)
+        (own,) = [own for own in trace.out(trace.second) if own.what == "answer"]
+        return trace, own
+
+    def repeated(self, trace: Trace, seconds: float = 50.0) -> list[tuple[float, Own]]:
+        begun = trace.bench.now
+        return [
+            (round(trace.bench.now - begun, 1), own)
+            for _ in range(round(seconds / 0.05))
+            for own in trace.wait(0.05)
+            if own.what == "answer"
+        ]
+
+    @pytest.mark.parametrize("first", [100, 180])
+    def test_until_64_t1(self, first: int) -> None:
+        """T1, doubled up to T2: the same octets to the same place."""
+        trace, own = self.answered(first)
+        repeated = self.repeated(trace)
+        times = [at for at, _ in repeated]
+        assert times[:5] == [0.5, 1.5, 3.5, 7.5, 11.5]
+        assert {round(b - a, 1) for a, b in pairwise(times[3:])} == {4.0}
+        assert times[-1] <= 32.0
+        assert {again for _, again in repeated} == {own}
+        trace.is_over()
+
+    def test_until_it_is_acknowledged(self) -> None:
+        trace, own = self.answered(180)
+        assert len(self.repeated(trace, 2.0)) == 2
+        verdict = trace.ack(scan(own.data).to_tag.decode())
+        assert isinstance(verdict, Absorb)
+        assert verdict.reason is Reason.OWN_ACK
+        assert self.repeated(trace) == []
+        trace.is_over()
+
+    def test_the_best_of_what_was_swallowed_too(self) -> None:
+        """Its To tag is its member's; we have acknowledged it, so nobody else repeats it."""
+        trace = Trace()
+        trace.says(trace.first, 180)
+        trace.says(trace.first, 503)
+        trace.own()
+        (own,) = [own for own in trace.out(trace.second) if own.what == "answer"]
+        assert scan(own.data).to_tag == f"m{trace.first}".encode()
+        assert [again for _, again in self.repeated(trace, 1.0)] == [own]
+        assert swallowed(trace.ack(f"m{trace.first}"))
+        assert self.repeated(trace) == []
+
+    def test_inside_a_dialog(self) -> None:
+        """A re-INVITE: its To tag is the dialog's."""
+        bench = Bench(hotstandby=False)
+        dialog = bench.establish("one@caller")
+        via = f"SIP/2.0/UDP {CALLER};branch=z9hG4bKre"
+        sent = bench.forwarded(dialog.from_caller("INVITE", via=via))
+        bench.receive(answer(sent.data, 100), RM[dialog.member])
+
+        def answers(seconds: float) -> list[Own]:
+            bench.now += seconds
+            bench.router.look(bench.now)
+            return [own for own in bench.router.take_outbox() if own.what == "answer"]
+
+        bench.set_member(dialog.member, health=Health.OUT_OF_SERVICE)
+        (own,) = answers(0.0)
+        assert seen(own) == 481
+        assert answers(T1) == [own]
+        assert swallowed(bench.receive(dialog.from_caller("ACK", via=via)))
+        assert answers(2 * T1) == []
+
+    def test_the_caller_repeats_its_invite(self) -> None:
+        """It heard no 1xx: each of its retransmissions is answered."""
+        trace, own = self.answered(0)
+        assert self.repeated(trace) == []
+        again = trace.again()
+        assert isinstance(again, Reply)
+        assert again.data == own.data
+
+    def test_the_caller_came_by_a_stream(self) -> None:
+        trace, _ = self.answered(180, transport=TCP)
+        assert self.repeated(trace) == []
+
+    def test_another_request(self) -> None:
+        """Its caller repeats it until the answer comes (17.1.2.2)."""
+        trace, _ = self.answered(0, method="MESSAGE")
+        assert self.repeated(trace) == []
 
 
 class TestInsideADialog:
