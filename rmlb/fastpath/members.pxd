@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t
 
 cdef enum:
-    MOST_MEMBERS = 4096  # distinct member IDs over the life of a process
+    MOST_MEMBERS = 65535  # every ID that a member can have: rm_options.MOST_MEMBER_ID
 
 
 cdef class Members:

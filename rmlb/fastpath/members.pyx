@@ -13,7 +13,7 @@ cdef class Members:
         found = self._slots.get(number)
         if found is None:
             if self.count == MOST_MEMBERS:
-                raise OverflowError("too many different members since the start")
+                raise OverflowError("more different members than there are member IDs")
             found = self.count
             self.ids[found] = number
             self._slots[number] = found

@@ -19,6 +19,7 @@ cdef struct Load:
     double best
     int64_t patience
     int64_t refusals
+    bint is_used  # else patience and limit are not set yet
     bint has_tokens
     bint is_asked
     bint has_best

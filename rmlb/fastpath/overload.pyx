@@ -28,6 +28,16 @@ cdef int64_t LEAST_BURST = _LEAST_BURST
 cdef int64_t MOST_PATIENCE = _MOST_PATIENCE
 
 
+cdef inline Load* _load(LoadTable* t, uint16_t member) noexcept nogil:
+    """Set up when it is first asked for: memory for members that never are is not touched."""
+    cdef Load* load = &t.items[member]
+    if not load.is_used:
+        load.is_used = True
+        load.patience = 1
+        load.limit = START_ADAPTIVE
+    return load
+
+
 cdef inline void _fill(LoadTable* t, Load* load, double now) noexcept nogil:
     cdef double rate = <double> t.calls_per_second
     cdef double least = rate if rate < LEAST_BURST else <double> LEAST_BURST
@@ -46,7 +56,7 @@ cdef inline void _fill(LoadTable* t, Load* load, double now) noexcept nogil:
 
 cdef bint load_has_room(LoadTable* t, uint16_t member, double now) noexcept nogil:
     """Loads.has_room"""
-    cdef Load* load = &t.items[member]
+    cdef Load* load = _load(t, member)
     if t.calls_per_second:
         _fill(t, load, now)
         if load.tokens < 1.0:
@@ -58,7 +68,7 @@ cdef bint load_has_room(LoadTable* t, uint16_t member, double now) noexcept nogi
 
 cdef void load_sent(LoadTable* t, uint16_t member, double now, bint limited) noexcept nogil:
     """Loads.sent"""
-    cdef Load* load = &t.items[member]
+    cdef Load* load = _load(t, member)
     if not load.is_asked:
         load.is_asked = True
         load.asked_at = now
@@ -71,13 +81,14 @@ cdef void load_sent(LoadTable* t, uint16_t member, double now, bint limited) noe
 
 cdef void load_heard(LoadTable* t, uint16_t member) noexcept nogil:
     """Loads.heard"""
-    t.items[member].is_asked = False
-    t.items[member].patience = 1
+    cdef Load* load = _load(t, member)
+    load.is_asked = False
+    load.patience = 1
 
 
 cdef void load_first_answer(LoadTable* t, uint16_t member, double took_s) noexcept nogil:
     """Loads.first_answer"""
-    cdef Load* load = &t.items[member]
+    cdef Load* load = _load(t, member)
     cdef int bucket = 0
     load.waiting -= 1
     while bucket < FIRST_BOUNDS and took_s > t.first_bounds[bucket]:
@@ -111,27 +122,27 @@ cdef class LoadView:
 
     @property
     def waiting(self):
-        return self._of.t.items[self._slot].waiting
+        return _load(&self._of.t, self._slot).waiting
 
     @property
     def patience(self):
-        return self._of.t.items[self._slot].patience
+        return _load(&self._of.t, self._slot).patience
 
     @property
     def refusals(self):
-        return self._of.t.items[self._slot].refusals
+        return _load(&self._of.t, self._slot).refusals
 
     @refusals.setter
     def refusals(self, int64_t number):
-        self._of.t.items[self._slot].refusals = number
+        _load(&self._of.t, self._slot).refusals = number
 
     @property
     def limit(self):
-        return self._of.t.items[self._slot].limit
+        return _load(&self._of.t, self._slot).limit
 
     @property
     def first_answers(self):
-        cdef Load* load = &self._of.t.items[self._slot]
+        cdef Load* load = _load(&self._of.t, self._slot)
         counts = [load.first_counts[i] for i in range(FIRST_BOUNDS + 1)]
         return FirstAnswers(counts, load.first_sum_s)
 
@@ -149,9 +160,6 @@ cdef class Loads:
         assert len(FIRST_ANSWER_BOUNDS_S) == FIRST_BOUNDS
         for i in range(FIRST_BOUNDS):
             self.t.first_bounds[i] = FIRST_ANSWER_BOUNDS_S[i]
-        for i in range(MOST_MEMBERS):
-            self.t.items[i].patience = 1
-            self.t.items[i].limit = START_ADAPTIVE
         self.limits = limits
 
     def __dealloc__(self):
@@ -187,16 +195,16 @@ cdef class Loads:
         load_first_answer(&self.t, self._members.slot(member), took_s)
 
     def gave_up(self, long member, int64_t requests=1):
-        self.t.items[self._members.slot(member)].waiting -= requests
+        _load(&self.t, self._members.slot(member)).waiting -= requests
 
     def unanswered_for(self, long member, double now):
-        cdef Load* load = &self.t.items[self._members.slot(member)]
+        cdef Load* load = _load(&self.t, self._members.slot(member))
         return now - load.asked_at if load.is_asked else 0.0
 
     def forget_silence(self, long member):
-        self.t.items[self._members.slot(member)].is_asked = False
+        _load(&self.t, self._members.slot(member)).is_asked = False
 
     def forgive_silence(self, long member):
-        cdef Load* load = &self.t.items[self._members.slot(member)]
+        cdef Load* load = _load(&self.t, self._members.slot(member))
         load.is_asked = False
         load.patience = min(load.patience * 2, MOST_PATIENCE)

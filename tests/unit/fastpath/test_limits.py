@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from rmlb import fastpath
+from rmlb.config.rm_options import MOST_MEMBER_ID
 from rmlb.fastpath.engine import CompiledRouter
 from rmlb.routing.affinity import Memory
 from rmlb.routing.bindings import BindingLimits, Bindings
 from rmlb.routing.keys import Keyring, affinity_key
 from rmlb.routing.member import Health, Member
+from rmlb.routing.overload import START_ADAPTIVE
 from rmlb.routing.table import Listener, RoutingTable
 from rmlb.routing.verdict import Forward, Origin
 from rmlb.sip.address import SipAddress, Transport
@@ -82,6 +84,24 @@ def test_a_reload_may_go_beyond_and_come_back() -> None:
         verdict = made.receive(INVITE, ORIGIN, 1.0)
         assert isinstance(verdict, Forward)
         assert (made.core.decide(INVITE, ORIGIN, 1.0) is not None) is plain
+
+
+def test_every_member_id_in_one_life() -> None:
+    """Reload after reload gave the member another ID."""
+    (one,) = TABLE.members.values()
+    made = router(TABLE)
+    for first in range(1, MOST_MEMBER_ID + 1, 13_107):
+        members = {n: replace(one, id=n) for n in range(first, first + 13_107)}
+        made.publish(replace(TABLE, members=members), 1.0)
+    number = MOST_MEMBER_ID
+    made.publish(replace(TABLE, members={number: replace(one, id=number)}), 1.0)
+    verdict = made.receive(INVITE, ORIGIN, 1.0)
+    assert isinstance(verdict, Forward)
+    assert verdict.to.member == number
+    load = made.memory.loads.of(number)
+    assert (load.waiting, load.patience, load.limit) == (1, 1, START_ADAPTIVE)
+    assert made.memory.pending.waiting_count(number) == 1
+    assert made.counted().member(number).initial_requests == 1
 
 
 def test_more_listeners_than_the_thread_has_room_for() -> None:
