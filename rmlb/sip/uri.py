@@ -131,6 +131,8 @@ def _canonical_host(host: bytes) -> str:
             raise SipError(400, "malformed IPv6 address") from None
         mapped = address.ipv4_mapped
         return address.compressed if mapped is None else str(mapped)
+    if not text.strip("."):
+        raise SipError(400, "a host of dots alone")
     return text.removesuffix(".")
 
 

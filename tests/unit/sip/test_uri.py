@@ -62,6 +62,7 @@ class TestUri:
             ),
             *(b"sip:[12345::]", b"sip:[fe80::1%eth0]", b"sip:h>\r\nX: y", b"sip:h\x00", b"nocolon"),
             *(b"sip:" + b"h" * 300, b"sip:h\xe9"),
+            *(b"sip:.", b"sip:u@.:5060", b"sip:..;lr"),
         ],
     )
     def test_malformed(self, raw: bytes) -> None:
