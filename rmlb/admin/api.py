@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from rmlb import __version__
@@ -143,6 +143,9 @@ class AdminServer:
     async def start(self) -> None:
         """Listen. Raises AdminError, with nothing left open."""
         await self._runner.setup()
+        server = self._runner.server
+        assert server is not None
+        server.request_handler = _as_expected(server.request_handler)
         site = web.TCPSite(self._runner, self._host, self._port, ssl_context=self._ssl)
         try:
             await site.start()
@@ -361,7 +364,21 @@ def _errors_as_json(node: Node) -> Any:
     return errors_as_json
 
 
-async def _sign(request: web.Request, response: web.StreamResponse) -> None:
+def _as_expected(handle: Callable[[Any], Awaitable[web.StreamResponse]]) -> Any:
+    """aiohttp looks at Expect before any middleware, and fails where it is no text."""
+
+    async def handle_as_expected(request: web.BaseRequest) -> web.StreamResponse:
+        expected = request.headers.get("Expect", "")
+        if expected.lower() in ("", "100-continue") or request.version < HttpVersion11:
+            return await handle(request)
+        refusal = _json({"error": "nothing but 100-continue may be expected"}, status=417)
+        await _sign(request, refusal)
+        return refusal
+
+    return handle_as_expected
+
+
+async def _sign(request: web.BaseRequest, response: web.StreamResponse) -> None:
     response.headers["Server"] = "rmlb"
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"

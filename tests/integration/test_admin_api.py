@@ -287,6 +287,21 @@ class TestBrokenRequests:
         assert node.log.recent() == []
         assert caplog.records == []
 
+    @pytest.mark.parametrize("path", [b"/healthz", b"/nothing"])
+    @pytest.mark.parametrize("expected", [b"\xff", b"better times"])
+    async def test_what_cannot_be_expected(
+        self, server: AdminServer, node: FakeNode, caplog: pytest.LogCaptureFixture,
+        path: bytes, expected: bytes,
+    ) -> None:  # fmt: skip
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET %b HTTP/1.1\r\nHost: localhost\r\nExpect: %b\r\n\r\n" % (path, expected))
+        assert b" 417 " in await reader.readline()
+        assert b"Server: rmlb" in await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        assert node.log.recent() == []
+        assert caplog.records == []
+
     async def test_no_http(
         self, server: AdminServer, node: FakeNode, caplog: pytest.LogCaptureFixture
     ) -> None:
