@@ -42,8 +42,9 @@ from rmlb.transport.udp import UdpReader, UdpSocket
 FIRST_CHANNEL = 1024
 """Connections are numbered from here; lower channel numbers are listeners."""
 
-MAX_WAITING = 1000
-"""Messages that wait for one connection to come up; more are dropped, counted."""
+MAX_WAITING = 2**20
+"""Octets that wait for one connection to come up, some 1,000 messages; what comes on top of that is
+dropped, counted. It is less than MAX_UNSENT, so all of it may leave at once."""
 
 
 class Engine(Protocol):
@@ -103,6 +104,22 @@ class ExchangeSettings:
 Remote = tuple[Transport, str, int]
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """What leaves when a connection is up; one piece may be several messages, joined."""
+
+    pieces: list[bytes] = field(default_factory=list)
+    octets: int = 0
+
+    def takes(self, data: bytes) -> bool:
+        """False: there is no room for it."""
+        if self.octets + len(data) > MAX_WAITING:
+            return False
+        self.pieces.append(data)
+        self.octets += len(data)
+        return True
+
+
 class Exchange:
     """All sockets of one balancer."""
 
@@ -137,7 +154,7 @@ class Exchange:
         self._connections: dict[int, Connection] = {}
         self._by_remote: dict[Remote, Connection] = {}
         self._per_source: Counter[str] = Counter()
-        self._connecting: dict[Remote, list[bytes]] = {}
+        self._connecting: dict[Remote, _Waiting] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_channel = FIRST_CHANNEL
         self._closing = False
@@ -386,12 +403,10 @@ class Exchange:
     def _queue(self, remote: Remote, to: Destination, data: bytes, name: str) -> None:
         waiting = self._connecting.get(remote)
         if waiting is None:
-            self._connecting[remote] = [data]
+            waiting = self._connecting[remote] = _Waiting()
             place = f"{to.transport}:{to.host}:{to.port}"
             self._keep(self._connect(remote, to, name), f"connect {place}")
-        elif len(waiting) < MAX_WAITING:
-            waiting.append(data)
-        else:
+        if not waiting.takes(data):
             self.counters.send_errors["connect_queue_full"] += 1
 
     async def _connect(self, remote: Remote, to: Destination, name: str) -> None:
@@ -409,10 +424,10 @@ class Exchange:
             del self._connecting[remote]
             raise
         else:
-            for data in self._connecting.pop(remote):
+            for data in self._connecting.pop(remote).pieces:
                 connection.send(data)
             return
-        self.counters.send_errors[cause] += len(self._connecting.pop(remote))
+        self.counters.send_errors[cause] += len(self._connecting.pop(remote).pieces)
         self._trouble(to.host, to.port, f"cannot connect to it: {why}")
 
     async def _dial(self, to: Destination, name: str) -> Connection:
