@@ -21,8 +21,8 @@ if [ -e "$prefix" ] && [ ! -L "$prefix" ]; then fail "$prefix exists and is no l
 
 "$python" -m venv --clear "$home"
 "$home/bin/python" -m pip --disable-pip-version-check --quiet install --no-index --no-cache-dir \
-  --only-binary :all: --require-hashes --find-links wheels -r requirements.txt
-"$home/bin/python" -m compileall -q "$home/lib" || true
+  --no-compile --only-binary :all: --require-hashes --find-links wheels -r requirements.txt
+"$home/bin/python" -m compileall -q -j 0 "$home/lib" || true
 mkdir -p "$home/share/rmlb"
 cp -r config docs LICENSE README.md CHANGELOG.md "$home/share/rmlb/"
 ln -sfn "$home" "$prefix.new"
