@@ -140,6 +140,13 @@ class Sipp(Process):
         """Wait until every call has been made."""
         return self._result(self.wait(self.timeout_s + 40.0))
 
+    def end_calls(self, at_least: int) -> int:
+        """A caller without `calls` makes no new ones; those there are succeed. How many it made."""
+        result = self.stop(self.timeout_s)
+        assert result.created >= at_least, result
+        assert_all_succeeded(self, result, result.created)
+        return result.created
+
     def stop(self, patience_s: float = 5.0) -> SippResult:
         """No new calls, let the present ones end for `patience_s`, then drop them."""
         assert self._child is not None

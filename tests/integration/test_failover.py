@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 import rig
 from conftest import Start
-from rig import Balancer, Sipp, assert_all_succeeded
-from test_calls import TRANSPORTS, make_pool
+from rig import Balancer, Sipp, assert_all_succeeded, wait_until
+from test_calls import TRANSPORTS, make_pool, wait_for_calls
 
 CALLS = 4000
 RATE = 300
 
 
 def calls_through(
-    tmp_path: Path, start: Start, balancer: Balancer, transport: str, calls: int = CALLS
+    tmp_path: Path, start: Start, balancer: Balancer, transport: str, calls: int | None = CALLS
 ) -> Sipp:
     return start(
         Sipp(
@@ -81,8 +81,8 @@ def test_member_that_answers_503(tmp_path: Path, start: Start, transport: str) -
     balancer = start(Balancer(tmp_path, {1: f"{other}:{rig.HOST}:{port}", 2: good.address}))
     balancer.wait_health(1, "in service")
     balancer.wait_health(2, "in service")
-    caller = calls_through(tmp_path, start, balancer, transport)
-    assert_all_succeeded(caller, caller.finish(), CALLS)
+    caller = calls_through(tmp_path, start, balancer, transport, calls=2000)
+    assert_all_succeeded(caller, caller.finish(), 2000)
     metrics = balancer.metrics()
     assert metrics.total("rmlb_messages_absorbed_total", reason="retried") >= 10
     assert metrics.total("rmlb_own_messages_total", what="ack") >= 10
@@ -94,15 +94,15 @@ def test_member_that_answers_503(tmp_path: Path, start: Start, transport: str) -
 def test_flapping_member(tmp_path: Path, start: Start, transport: str) -> None:
     """Up and down every 2 s: 0 calls fail, few changes, and it stays out until it is steady."""
     balancer, members = make_pool(tmp_path, start, "uas_shared", transport)
-    caller = calls_through(tmp_path, start, balancer, transport, calls=7200)
+    caller = calls_through(tmp_path, start, balancer, transport, calls=None)
     flapping = members[1]
-    for _ in range(5):
+    for _ in range(4):
         time.sleep(2.0)
         flapping.freeze()
         time.sleep(2.0)
         flapping.resume()
-    assert_all_succeeded(caller, caller.finish(), 7200)
-    assert balancer.members()[1]["transitions"] < 20
+    caller.end_calls(at_least=3000)
+    assert balancer.members()[1]["transitions"] < 16
     survivor = members[2].stop()
     assert survivor.failed == 0
     # no dialog of the member that was in service all the time went astray
@@ -133,13 +133,14 @@ def test_member_that_refuses_probes_keeps_its_calls(tmp_path: Path, start: Start
 def test_a_frozen_balancer_blames_nobody(tmp_path: Path, start: Start) -> None:
     """Frozen and thawed itself under load, it takes no member for silent."""
     balancer, _ = make_pool(tmp_path, start, "uas_shared")
-    caller = start(Sipp(tmp_path, "uac_shared", target=balancer.port, rate=50, calls=500))
+    caller = start(Sipp(tmp_path, "uac_shared", target=balancer.port, rate=50))
     for _ in range(3):
-        time.sleep(1.5)
+        # more than what waits for it since it was frozen last
+        wait_for_calls(balancer, 1, balancer.initial_requests().get(1, 0) + 60)
         balancer.freeze()
         time.sleep(1.5)
         balancer.resume()
-    assert_all_succeeded(caller, caller.finish(), 500)
+    caller.end_calls(at_least=300)
     assert not [e for e in balancer.events() if e["name"] == "member-out-of-service"]
     balancer.assert_balanced()
 
@@ -150,17 +151,17 @@ def test_share_ramps_up_after_a_return(tmp_path: Path, start: Start) -> None:
         tmp_path,
         start,
         "uas_shared",
-        health='interval = "200ms"\ntimeout = "200ms"\nslow-start = "10s"\n',
+        health='interval = "200ms"\ntimeout = "200ms"\nslow-start = "5s"\n',
     )
     members[1].freeze()
     balancer.wait_health(1, "out of service")
     members[1].resume()
     balancer.wait_health(1, "in service")
-    caller = start(Sipp(tmp_path, "uac_shared", target=balancer.port, rate=100, calls=1400))
+    caller = start(Sipp(tmp_path, "uac_shared", target=balancer.port, rate=200))
     shares = []
     before = balancer.initial_requests()
     for _ in range(3):
-        time.sleep(4.0)
+        time.sleep(2.0)
         now = balancer.initial_requests()
         offered = {n: now[n] - before.get(n, 0) for n in now}
         shares.append(offered[1] / sum(offered.values()))
@@ -168,7 +169,7 @@ def test_share_ramps_up_after_a_return(tmp_path: Path, start: Start) -> None:
     assert shares[0] < 0.35
     assert shares[0] < shares[1] < shares[2]
     assert 0.40 < shares[2] < 0.60
-    assert_all_succeeded(caller, caller.finish(), 1400)
+    caller.end_calls(at_least=800)
     balancer.assert_balanced()
 
 
@@ -178,9 +179,9 @@ def test_both_orders_of_loss(tmp_path: Path, start: Start, order: tuple[int, int
     balancer, members = make_pool(tmp_path, start, "uas_shared")
     first, second = order
     caller = start(
-        Sipp(tmp_path, "uac_shared", target=balancer.port, rate=100, calls=300, hold_ms=6000)
+        Sipp(tmp_path, "uac_shared", target=balancer.port, rate=150, calls=300, hold_ms=6000)
     )
-    time.sleep(4.0)
+    wait_until("all are there", lambda: sum(balancer.initial_requests().values()) >= 300)
     for lost in (first, second):
         members[lost].freeze()
         balancer.wait_health(lost, "out of service")
@@ -199,12 +200,12 @@ def test_overload_refuses_new_calls_only(tmp_path: Path, start: Start) -> None:
         tmp_path, start, "uas_member", extra="[overload]\ncalls-per-second = 50\n"
     )
     caller = start(
-        Sipp(tmp_path, "uac_full", target=balancer.port, rate=300, calls=3000, hold_ms=100)
+        Sipp(tmp_path, "uac_full", target=balancer.port, rate=300, calls=1500, hold_ms=100)
     )
     result = caller.finish()
     refused = int(balancer.metrics().total("rmlb_messages_answered_total", code=503))
-    assert refused > 1000
-    assert result.successful + refused == 3000
+    assert refused > 500
+    assert result.successful + refused == 1500
     assert result.failed == refused
     assert result.successful == sum(balancer.initial_requests().values())
     balancer.assert_balanced()
