@@ -6,6 +6,7 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 FLAGS = ["-O3", "-fno-strict-aliasing"]
 
@@ -22,7 +23,20 @@ extensions = [
     for source in sorted(Path("rmlb/fastpath").glob("*.pyx"))
 ]
 
+
+class Translate(build_ext):
+    """To C where it is compiled, and only there: metadata and an sdist need none."""
+
+    def run(self) -> None:
+        translated = cythonize(self.extensions, build_dir="build/cython", nthreads=2)
+        sources = {each.name: each.sources for each in translated}
+        for extension in self.extensions:
+            extension.sources = sources[extension.name]
+        super().run()
+
+
 setup(
-    ext_modules=cythonize(extensions, build_dir="build/cython", nthreads=2),
+    ext_modules=extensions,
+    cmdclass={"build_ext": Translate},
     options={"build_ext": {"parallel": 2}},
 )

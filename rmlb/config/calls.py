@@ -41,8 +41,9 @@ class SipConfig(Table):
     Default true: a takeover then needs no stored state. False leans on bindings alone."""
 
     aliases: Annotated[tuple[str, ...], listed(host_alias)] = ()
-    """Further names of the balancer, in Route and in OPTIONS for it: host or host:port.
-    Default: none."""
+    """Further names of the balancer, in Route and in OPTIONS for it: host or host:port. A listener
+    on 0.0.0.0 or [::] makes only the VIP known as ours: the host's other addresses have to stand
+    here. Default: none."""
 
     options_users: Annotated[tuple[str, ...], listed(_uri_user)] = ()
     """User parts with which an OPTIONS is still for the balancer. Default: none; any user part

@@ -64,6 +64,7 @@ class Sipp(Process):
         self.transport = transport
         self.timeout_s = timeout_s
         self._is_caller = target is not None
+        self._is_ending = False
         name = name or f"{scenario.replace(':', '_')}-{self.port}"
         self._statistics = directory / f"{name}.csv"
         self._errors = directory / f"{name}.errors"
@@ -122,6 +123,7 @@ class Sipp(Process):
     def start(self) -> Self:
         """Start it; a member is waited for until it listens."""
         self._statistics.unlink(missing_ok=True)
+        self._is_ending = False
         self._spawn()
         if not self._is_caller:
             transport = self.address.partition(":")[0]
@@ -147,10 +149,17 @@ class Sipp(Process):
         assert_all_succeeded(self, result, result.created)
         return result.created
 
+    def let_end(self) -> None:
+        """No new calls; `stop` waits for the present ones. A member's stay for 2 s, so who stops
+        several lets all of them end first."""
+        if not self._is_ending:
+            self._is_ending = True
+            self.send_signal(signal.SIGUSR1)  # a second one would drop calls
+
     def stop(self, patience_s: float = 5.0) -> SippResult:
         """No new calls, let the present ones end for `patience_s`, then drop them."""
         assert self._child is not None
-        self.send_signal(signal.SIGUSR1)
+        self.let_end()
         try:
             code = self._child.wait(patience_s)
         except subprocess.TimeoutExpired:

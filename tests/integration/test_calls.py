@@ -45,6 +45,8 @@ def wait_for_calls(balancer: Balancer, member: int, count: int) -> None:
 
 
 def misrouted(members: dict[int, Sipp]) -> int:
+    for member in members.values():
+        member.let_end()
     return sum(member.stop().counters["misrouted"] for member in members.values())
 
 

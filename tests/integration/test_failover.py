@@ -103,6 +103,7 @@ def test_flapping_member(tmp_path: Path, start: Start, transport: str) -> None:
         flapping.resume()
     caller.end_calls(at_least=3000)
     assert balancer.members()[1]["transitions"] < 16
+    flapping.let_end()
     survivor = members[2].stop()
     assert survivor.failed == 0
     # no dialog of the member that was in service all the time went astray
@@ -179,7 +180,7 @@ def test_both_orders_of_loss(tmp_path: Path, start: Start, order: tuple[int, int
     balancer, members = make_pool(tmp_path, start, "uas_shared")
     first, second = order
     caller = start(
-        Sipp(tmp_path, "uac_shared", target=balancer.port, rate=150, calls=300, hold_ms=6000)
+        Sipp(tmp_path, "uac_shared", target=balancer.port, rate=150, calls=300, hold_ms=5000)
     )
     wait_until("all are there", lambda: sum(balancer.initial_requests().values()) >= 300)
     for lost in (first, second):
@@ -189,6 +190,8 @@ def test_both_orders_of_loss(tmp_path: Path, start: Start, order: tuple[int, int
         balancer.wait_health(lost, "in service", timeout_s=20.0)
     assert_all_succeeded(caller, caller.finish(), 300)
     # after losing the second, every dialog lives on the first again
+    for member in members.values():
+        member.let_end()
     adopted = {n: m.stop().counters["adopted"] for n, m in members.items()}
     assert adopted[first] > 0
     balancer.assert_balanced()
