@@ -23,11 +23,15 @@ TCP = Transport.TCP
 async def test_as_many_octets_as_there_is_room_for(size: int) -> None:
     """However many messages are joined in a piece; the others are counted."""
     came = bytearray()
+    open_ends: set[asyncio.StreamWriter] = set()
 
     async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_ends.add(writer)
         while data := await reader.read(65536):
             came.extend(data)
         writer.close()
+        await writer.wait_closed()
+        open_ends.discard(writer)
 
     listener = Listener(0, TCP, HOST, free_port(), HOST)
     table = RoutingTable(
@@ -48,6 +52,7 @@ async def test_as_many_octets_as_there_is_room_for(size: int) -> None:
         await until("all of it came", lambda: len(came) == fits * size)
     finally:
         await exchange.stop()
+        await until("all is closed", lambda: not open_ends)
         server.close()
     assert bytes(came) == b"".join(bytes((number % 256,)) * size for number in range(fits))
     assert router.counters.send_errors == {"connect_queue_full": too_many}
