@@ -30,8 +30,10 @@ def repeated_request(entry: Remembered, request: Request, moment: Moment) -> Ver
     if message.method == b"ACK":
         if entry.inherited and not entry.final:
             handover.close(entry, moment)
+        if not entry.answer:
+            return None
         entry.acknowledged = True
-        return Absorb(Kind.OWN_ACK, Reason.OWN_ACK) if entry.answer else None
+        return Absorb(Kind.OWN_ACK, Reason.OWN_ACK)
     if message.method == b"CANCEL" and entry.method == b"INVITE":
         return _cancelled(entry, request, moment)
     if message.method != entry.method:

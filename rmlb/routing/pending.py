@@ -106,7 +106,7 @@ class Remembered:
     answer: bytes = b""
     """Our own final answer, for retransmissions of the request."""
     acknowledged: bool = False
-    """The caller has it: its ACK came."""
+    """The caller has that answer: its ACK came."""
     quiet: bool = False
     """The caller has seen a 1xx to its INVITE, so it retransmits no more (17.1.1.2)."""
     ringing: bool = False

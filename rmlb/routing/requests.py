@@ -124,7 +124,7 @@ def _acknowledged(request: Request, moment: Moment) -> Verdict:
     pending = moment.memory.pending
     keys, message, via = moment.table.keys, request.message, request.via
     entry = pending.find(signature.transaction(keys, message, via, pending.knows).number)
-    if entry is not None:
+    if entry is not None and entry.answer:  # else it is for a refusal before that
         entry.acknowledged = True
     return Absorb(Kind.OWN_ACK, Reason.OWN_ACK)
 
