@@ -6,6 +6,7 @@ the network is printed without its control characters. Knows nothing of balancer
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -61,6 +62,12 @@ def print_line(*values: Cell | str) -> None:
 
     line = Text.assemble(*((cell.text, cell.style) for cell in cells))
     Console(soft_wrap=True).print(line)
+
+
+def has_colours() -> bool:
+    """Escape sequences are welcome; for who writes them without rich, which knows by itself."""
+    unwanted = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+    return sys.stdout.isatty() and not unwanted
 
 
 def clean(value: object) -> str:

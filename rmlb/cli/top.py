@@ -27,6 +27,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from rmlb.cli import styles
 from rmlb.cli.client import ApiClient
 from rmlb.cli.failure import CliError
 from rmlb.cli.layout import clean, duration
@@ -42,8 +43,6 @@ SECONDS: Final = 120
 """Of rates, for the small pictures."""
 
 _BARS: Final = " ▁▂▃▄▅▆▇█"
-_HEALTH: Final = {"in service": "green", "out of service": "bold red"}
-_SEVERITY: Final = {"info": "", "warning": "yellow", "error": "bold red"}
 
 
 def show_top(client: ApiClient) -> None:
@@ -163,7 +162,7 @@ class Screen:
         for index, each in enumerate(status["members"]):
             answers = each["responses_total"]
             failed = sum(answers.get(name, 0) for name in ("4xx", "5xx", "6xx"))
-            style = _HEALTH.get(each["health"], "yellow")
+            style = styles.HEALTH.get(each["health"], "")
             role = "" if each["active"] is None else (" active" if each["active"] else " passive")
             more = (
                 f"{answers.get('2xx', 0):,}",
@@ -173,7 +172,7 @@ class Screen:
             table.add_row(
                 Text(str(each["id"]), "bold"),
                 Text(each["health"] + role, style),
-                Text(each["admin_state"], "" if each["admin_state"] == "enabled" else "yellow"),
+                Text(each["admin_state"], styles.ADMIN.get(each["admin_state"], "")),
                 f"{each['calls']:,}",
                 _rate(self._member_rate(index, "initial_requests_total")),
                 _rate(self._member_rate(index, "requests_total")),
@@ -225,7 +224,7 @@ class Screen:
         for event in list(self._events)[: -most - 1 : -1]:
             at = datetime.fromtimestamp(event["at"]).astimezone().strftime("%H:%M:%S")
             fields = "  ".join(f"{key}={clean(v)}" for key, v in event["fields"].items())
-            style = _SEVERITY.get(event["severity"], "")
+            style = styles.SEVERITY.get(event["severity"], "")
             table.add_row(Text(at, "dim"), Text(event["name"], style), Text(fields))
         return Panel(table, title="events", title_align="left", padding=(0, 1))
 
