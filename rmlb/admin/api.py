@@ -430,7 +430,7 @@ def _forced(body: bytes) -> bool:
     return force
 
 
-def _said(body: bytes, key: str, expected: str, otherwise: object = None) -> object:
+def _said(body: bytes, key: str, expected: str, otherwise: object = None) -> Any:
     """What a JSON object says under that key, `otherwise` where nothing; "" for other JSON."""
     try:
         content = orjson.loads(body)

@@ -1,4 +1,4 @@
-"""How health, operator states and severities look on a terminal, in every command alike (rich's words)."""
+"""How health, operator states and severities look on a terminal (rich), everywhere alike."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,6 +93,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m rmlb.sim.demo", description="A short show.")
     parser.add_argument("--pace", type=float, default=1.0, help="length of the scenes; 1: 30 s")
     pace = parser.parse_args(arguments).pace
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # also a pipe sees it as it happens
     console = Console()
     try:
         return asyncio.run(_run(console, pace))
@@ -170,11 +173,11 @@ async def _play(show: Show, pace: float) -> Played:
     await asyncio.sleep(7.0 * pace)  # also the time to open it
 
     show.say(f"member {DRAINED} is drained: its calls go on, new ones go elsewhere")
-    await pair.owner.api.put_state(DRAINED, "draining")
-    before = (await pair.seen())[DRAINED]["initial_requests_total"]
+    await pair.put_state(DRAINED, "draining")
+    before = await pair.offered(DRAINED)
     await asyncio.sleep(3.0 * pace)
-    drained_calls = (await pair.seen())[DRAINED]["initial_requests_total"] - before
-    await pair.owner.api.put_state(DRAINED, "enabled")
+    drained_calls = await pair.offered(DRAINED) - before
+    await pair.put_state(DRAINED, "enabled")
     show.say(f"member {DRAINED} is enabled again")
     await asyncio.sleep(2.0 * pace)
 

@@ -73,7 +73,7 @@ class Network:
 
     async def wait_owner(self, *, other_than: int = 0) -> int:
         """Wait until a balancer has it, and another one than that: its number."""
-        while (owner := self.owner) in (0, other_than):
+        while (owner := self.owner) in (0, other_than):  # noqa: ASYNC110 - a file tells
             await asyncio.sleep(_LOOK_S)
         return owner
 

@@ -52,6 +52,7 @@ limit = "1s"
 provider = "script"
 lone = "5s"
 [heartbeat]
+interval = "250ms"               # on a busy machine the default may take a pause for an end
 listen = "{own}:{heartbeat}"
 peers = ["{peer}:{heartbeat}"]
 [security]
@@ -149,6 +150,16 @@ class Pair:
     async def seen(self) -> dict[int, dict[str, Any]]:
         """The members, as the owner sees them. StageError."""
         return await self.owner.api.members()
+
+    async def put_state(self, member: int, state: str) -> None:
+        """Tell both balancers what the operator says: they share no store. StageError."""
+        for balancer in self.balancers.values():
+            await balancer.api.put_state(member, state)
+
+    async def offered(self, member: int) -> int:
+        """Initial requests that it got from both balancers. StageError."""
+        seen = [await each.api.members() for each in self.balancers.values()]
+        return sum(members[member]["initial_requests_total"] for members in seen)
 
     async def wait_health(self, member: int, health: str, limit_s: float) -> float:
         """Wait until the owner says that of the member: the moment. StageError."""

@@ -23,8 +23,9 @@ import aiohttp
 from rmlb.config.addresses import HostPort
 from rmlb.sip.address import SipAddress, Transport, bracketed
 
-READY_TIMEOUT_S = 15.0
-"""A balancer needs some 0.5 s; a laptop that also installs something may need ten times that."""
+READY_TIMEOUT_S = 30.0
+"""A balancer needs some 0.5 s; a laptop that also installs something may need ten times that, and
+a busy one more."""
 
 STOP_TIMEOUT_S = 10.0
 

@@ -57,9 +57,7 @@ def judge(records: Iterable[CallRecord], killing: Killing, drained_calls: int) -
         if record.failure is not None:
             reasons[record.failure] += 1
     lost = reasons.total()
-    broken = [
-        f"{count} of the calls lost: {why}" for why, count in reasons.most_common()
-    ]
+    broken = [f"{count} of the calls lost: {why}" for why, count in reasons.most_common()]
     if misrouted:
         broken.append(f"{misrouted} answers came from a wrong member")
     if drained_calls:
