@@ -53,12 +53,12 @@ def test_an_arrow_that_passes_a_column_by() -> None:
 
 
 def test_a_short_lane_has_the_short_label() -> None:
-    (line,) = drawn(message("member 1", "rmlb", "200 OK"), width=80)[1:]
+    (line,) = drawn(message("member 1", "rmlb", "200 OK"), width=60)[1:]
     assert "200 OK" in line
     assert "(INVITE)" not in line
-    (line,) = drawn(message("member 1", "rmlb", "480 Temporarily Unavailable"), width=80)[1:]
-    assert "480 Tempo…" in line
     (line,) = drawn(message("member 1", "rmlb", "480 Temporarily Unavailable"), width=60)[1:]
+    assert "480 Tempo…" in line
+    (line,) = drawn(message("member 1", "rmlb", "480 Temporarily Unavailable"), width=46)[1:]
     assert " 480 " in line
 
 
