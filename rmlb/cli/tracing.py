@@ -172,7 +172,7 @@ def _name(arrow: dict[str, Any]) -> str:
 
 def _shaft(labels: tuple[str, str], room: int, *, rightwards: bool) -> str:
     """ "── INVITE ──▶" in exactly `room` columns."""
-    label = _fitted(labels, room - 5)
+    label = _fitted(labels, room - 4)
     rest = max(0, room - len(label) - 3)
     left = "─" * (rest // 2)
     right = "─" * (rest - rest // 2)

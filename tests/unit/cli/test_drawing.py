@@ -57,7 +57,7 @@ def test_a_short_lane_has_the_short_label() -> None:
     assert "200 OK" in line
     assert "(INVITE)" not in line
     (line,) = drawn(message("member 1", "rmlb", "480 Temporarily Unavailable"), width=60)[1:]
-    assert "480 Tempo…" in line
+    assert "480 Tempor…" in line
     (line,) = drawn(message("member 1", "rmlb", "480 Temporarily Unavailable"), width=46)[1:]
     assert " 480 " in line
 
