@@ -33,7 +33,7 @@ from rmlb.sim.tally import CallRecord
 from rmlb.sim.verdict import Killing, Verdict, judge
 from rmlb.sip.address import SipAddress, Transport
 
-RATE: Final = 50.0
+RATE: Final = 30.0
 HOLD_S: Final = 1.0
 T1_S: Final = 0.2
 """The callers' T1: loopback answers within a millisecond, and a lost call is to be known
@@ -121,14 +121,22 @@ async def _run(console: Console, pace: float) -> int:
                 caller.on_end = show.records.append
                 played = await _perform(show, pace)
         except StageError:
-            with contextlib.suppress(OSError):
-                console.print((directory / LOG).read_text(errors="replace"), highlight=False)
+            _show_log(console, directory)
             raise
-    verdict = judge(show.records, played.killing, played.drained_calls)
+        verdict = judge(show.records, played.killing, played.drained_calls)
+        if not verdict.as_promised:
+            _show_log(console, directory)
     console.print(_summary(show, verdict, played))
     for line in verdict.words:
         console.print(line, highlight=False)
     return 0 if verdict.as_promised else 1
+
+
+def _show_log(console: Console, directory: Path) -> None:
+    """What the processes said, for who wants to know what went wrong."""
+    with contextlib.suppress(OSError):
+        log = (directory / LOG).read_text(errors="replace")
+        console.print(log, highlight=False, markup=False, soft_wrap=True)
 
 
 def _end_by_signal() -> None:

@@ -43,8 +43,8 @@ sip = "udp:{host}:{rm2}"
 listen = ["udp:{own}:{sip}"]
 via-host = "rm.example.com"      # one name for both, as the virtual IP is
 [health]
-interval = "1s"
-timeout = "1s"
+interval = "2s"
+timeout = "2s"                   # a busy machine is no dead member; that one refuses
 slow-start = "2s"
 [drain]
 limit = "1s"
