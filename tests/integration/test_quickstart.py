@@ -107,7 +107,7 @@ class Demo(rig.Process):
         self.scratch = directory / "scratch"
         self.scratch.mkdir()
         super().__init__(
-            directory, "demo", [sys.executable, "-m", "rmlb.sim.demo", "--pace", "0.2"]
+            directory, "demo", [sys.executable, "-m", "rmlb.sim.demo", "--pace", "0.1"]
         )
 
     def start(self) -> Demo:
