@@ -28,7 +28,7 @@ setup: .venv/.run  ## make .venv and install rmlb into it
 run: setup       ## the balancer on loopback in front of two simulated members
 	@exec $(BIN)/python -m rmlb.sim.quickstart config/quickstart.toml
 
-demo: setup      ## a show of some 30 s: calls flow, a member dies, nobody notices
+demo: setup      ## a show of some 30 s: a member dies, the balancer dies, no call is lost
 	@exec $(BIN)/python -m rmlb.sim.demo
 
 test: .venv/.dev ## every test, against real sipp, kamailio, ...

@@ -421,27 +421,17 @@ async def _body(request: web.Request) -> bytes:
 
 
 def _admin_state(body: bytes) -> AdminState:
-    allowed = ", ".join(f'"{state}"' for state in AdminState)
-    try:
-        content = orjson.loads(body)
-    except ValueError:
-        raise _error(web.HTTPBadRequest, 'not JSON; expected {"state": ...}') from None
-    word: Any = content.get("state") if isinstance(content, dict) else None
+    word = _said(body, "state", '{"state": ...}')
     try:
         return AdminState(word)
     except ValueError:
+        allowed = ", ".join(f'"{state}"' for state in AdminState)
         raise _error(web.HTTPBadRequest, f'"state" must be one of {allowed}') from None
 
 
 def _wanted_member(body: bytes) -> str | None:
     """The member of `{"member": N}`; None without a body, or where it names none."""
-    if not body.strip():
-        return None
-    try:
-        content = orjson.loads(body)
-    except ValueError:
-        raise _error(web.HTTPBadRequest, 'not JSON; expected {"member": N}') from None
-    member: Any = content.get("member") if isinstance(content, dict) else ""
+    member = _said(body, "member", '{"member": N}') if body.strip() else None
     if member is None:
         return None
     if not isinstance(member, int) or isinstance(member, bool):
@@ -451,16 +441,19 @@ def _wanted_member(body: bytes) -> str | None:
 
 def _forced(body: bytes) -> bool:
     """The `force` of `{"force": true}`; false without a body."""
-    if not body.strip():
-        return False
-    try:
-        content = orjson.loads(body)
-    except ValueError:
-        raise _error(web.HTTPBadRequest, 'not JSON; expected {"force": true}') from None
-    force: Any = content.get("force", False) if isinstance(content, dict) else None
+    force = _said(body, "force", '{"force": true}', otherwise=False) if body.strip() else False
     if not isinstance(force, bool):
         raise _error(web.HTTPBadRequest, '"force" must be true or false')
     return force
+
+
+def _said(body: bytes, key: str, expected: str, otherwise: object = None) -> Any:
+    """What a JSON object says under that key, `otherwise` where nothing; "" for other JSON."""
+    try:
+        content = orjson.loads(body)
+    except ValueError:
+        raise _error(web.HTTPBadRequest, f"not JSON; expected {expected}") from None
+    return content.get(key, otherwise) if isinstance(content, dict) else ""
 
 
 def _number(text: str) -> int:

@@ -111,7 +111,9 @@ def options(
     """A SIP load balancer for a pair of Genesys GVP Resource Managers."""
 
 
-@app.command(epilog="Example: rmlb run /etc/rmlb/rmlb.toml")
+@app.command(
+    epilog="Example: rmlb run /etc/rmlb/rmlb.toml", short_help="Run a balancer in the foreground."
+)
 def run(config: ConfigFile) -> None:
     """Run a balancer in the foreground: SIGTERM drains and stops it, SIGHUP reloads."""
     from rmlb.cli.balancer import run_balancer
@@ -119,7 +121,10 @@ def run(config: ConfigFile) -> None:
     raise typer.Exit(run_balancer(config))
 
 
-@app.command(epilog="Example: rmlb check /etc/rmlb/rmlb.toml --json")
+@app.command(
+    epilog="Example: rmlb check /etc/rmlb/rmlb.toml --json",
+    short_help="Validate a configuration; print what is in effect.",
+)
 def check(
     config: ConfigFile,
     as_json: Annotated[bool, typer.Option("--json", help="One object: also for errors.")] = False,
@@ -130,7 +135,10 @@ def check(
     raise typer.Exit(check_config(config, as_json))
 
 
-@app.command(epilog="Example: rmlb explain /etc/rmlb/rmlb.toml invite.sip --from 10.99.0.20:5060")
+@app.command(
+    epilog="Example: rmlb explain /etc/rmlb/rmlb.toml invite.sip --from 10.99.0.20:5060",
+    short_help="Say what would become of a SIP message, and by which rule.",
+)
 def explain(
     config: ConfigFile,
     message: Annotated[Path, typer.Argument(metavar="MESSAGE-FILE", help="Octets as they came.")],
@@ -198,7 +206,10 @@ def drain(
     _set(member, "draining", api, token, ca_file, as_json)
 
 
-@app.command(epilog="Example: rmlb disable 1")
+@app.command(
+    epilog="Example: rmlb disable 1",
+    short_help="Take a member away at once; its calls move to the other.",
+)
 def disable(
     member: MemberId,
     api: Api = DEFAULT_API,
@@ -210,7 +221,10 @@ def disable(
     _set(member, "disabled", api, token, ca_file, as_json)
 
 
-@app.command(epilog="Example: rmlb switchover 2")
+@app.command(
+    epilog="Example: rmlb switchover 2",
+    short_help="Active-standby: give every new call to the other member.",
+)
 def switchover(
     member: Annotated[
         int | None,
@@ -227,7 +241,10 @@ def switchover(
     switch_over(_client(api, token, ca_file), member, as_json)
 
 
-@app.command(epilog="Example: rmlb active 2")
+@app.command(
+    epilog="Example: rmlb active 2",
+    short_help="Active-standby: tell whom the members' own election chose.",
+)
 def active(
     member: MemberId,
     api: Api = DEFAULT_API,
@@ -303,10 +320,14 @@ def events(
         raise typer.Exit(128 + signal.SIGINT) from None
 
 
-@app.command(name="import-rm", epilog="Example: rmlb import-rm rm1.cfg rm2.cfg --output rmlb.toml")
+@app.command(
+    name="import-rm",
+    short_help="Make a configuration of Resource Managers' exported options.",
+    epilog="Example: rmlb import-rm rm1.cfg rm2.cfg --output rmlb.toml",
+)
 def import_rm(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Exported options, one for each RM.")
+        list[Path], typer.Argument(metavar="FILE", help="Exported options, one for each RM.")
     ],
     out: Annotated[
         Path | None,
@@ -325,7 +346,7 @@ def import_rm(
     raise typer.Exit(import_files(files, out, beside, force, as_json))
 
 
-@app.command(epilog="Example: rmlb top")
+@app.command(epilog="Example: rmlb top", short_help="Watch the balancer on the whole screen.")
 def top(api: Api = DEFAULT_API, token: Token = "", ca_file: CaFile = "") -> None:
     """Watch the balancer on the whole screen: members, calls, rates, events. q ends it."""
     from rmlb.cli.top import show_top
@@ -376,6 +397,7 @@ def trace(
     context_settings=_PASS_ON,
     add_help_option=False,
     epilog="Example: rmlb simulate rm --listen 127.0.0.1:7001",
+    short_help="Be a Resource Manager or a SIP Server, for trying out.",
 )
 def simulate(context: typer.Context) -> None:
     """Be a Resource Manager or a SIP Server, for trying out: simulate rm|sip-server."""
@@ -392,7 +414,11 @@ vip = typer.Typer(
 app.add_typer(vip, name="vip")
 
 
-@vip.command("init", epilog="Example: rmlb vip init /etc/rmlb/rmlb.toml")
+@vip.command(
+    "init",
+    epilog="Example: rmlb vip init /etc/rmlb/rmlb.toml",
+    short_help="Remove the virtual IP from this host.",
+)
 def vip_init(config: ConfigFile) -> None:
     """Remove the virtual IP from this host (what INIT_IPTakeOver.bat did)."""
     from rmlb.cli.vip import disable
@@ -400,7 +426,11 @@ def vip_init(config: ConfigFile) -> None:
     raise typer.Exit(disable(config))
 
 
-@vip.command("enable", epilog="Example: rmlb vip enable /etc/rmlb/rmlb.toml --force")
+@vip.command(
+    "enable",
+    epilog="Example: rmlb vip enable /etc/rmlb/rmlb.toml --force",
+    short_help="Put the virtual IP on this host and announce it.",
+)
 def vip_enable(
     config: ConfigFile,
     force: Annotated[
@@ -413,7 +443,11 @@ def vip_enable(
     raise typer.Exit(enable(config, force))
 
 
-@vip.command("disable", epilog="Example: rmlb vip disable /etc/rmlb/rmlb.toml")
+@vip.command(
+    "disable",
+    epilog="Example: rmlb vip disable /etc/rmlb/rmlb.toml",
+    short_help="Remove the virtual IP from this host.",
+)
 def vip_disable(config: ConfigFile) -> None:
     """Remove the virtual IP from this host (what IPTakeOver.bat disable X did)."""
     from rmlb.cli.vip import disable
@@ -421,7 +455,11 @@ def vip_disable(config: ConfigFile) -> None:
     raise typer.Exit(disable(config))
 
 
-@vip.command("check", epilog="Example: rmlb vip check /etc/rmlb/rmlb.toml")
+@vip.command(
+    "check",
+    epilog="Example: rmlb vip check /etc/rmlb/rmlb.toml",
+    short_help="Say whether the virtual IP is on this host.",
+)
 def vip_check(config: ConfigFile) -> None:
     """Exit 0 if the virtual IP is on this host, else 1 (what Check_Ip.vbs did)."""
     from rmlb.cli.vip import check
@@ -429,7 +467,11 @@ def vip_check(config: ConfigFile) -> None:
     raise typer.Exit(check(config))
 
 
-@vip.command("ping", epilog="Example: rmlb vip ping /etc/rmlb/rmlb.toml")
+@vip.command(
+    "ping",
+    epilog="Example: rmlb vip ping /etc/rmlb/rmlb.toml",
+    short_help="Say whether the virtual IP answers an ICMP echo.",
+)
 def vip_ping(config: ConfigFile) -> None:
     """Exit 0 if the virtual IP answers an ICMP echo, else 1 (what Ping.vbs did)."""
     from rmlb.cli.vip import ping

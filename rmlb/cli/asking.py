@@ -9,20 +9,12 @@ import json
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
+from rmlb.cli import styles
 from rmlb.cli.client import ApiClient
 from rmlb.cli.failure import CliError
 from rmlb.cli.layout import Cell, Row, clean, duration, print_line, print_pairs, print_table
-
-_HEALTH_STYLES: Final = {
-    "in service": "green",
-    "suspect": "yellow",
-    "refusing": "yellow",
-    "out of service": "bold red",
-}
-_ADMIN_STYLES: Final = {"enabled": "", "draining": "yellow", "disabled": "red"}
-_SEVERITY_STYLES: Final = {"info": "", "warning": "yellow", "error": "bold red"}
 
 
 def show_status(client: ApiClient, as_json: bool) -> None:
@@ -78,7 +70,7 @@ def set_state(client: ApiClient, member: int, state: str, as_json: bool) -> None
         return
     print_line(
         f"member {answer['id']}: ",
-        Cell(answer["admin_state"], _ADMIN_STYLES.get(answer["admin_state"], "")),
+        Cell(answer["admin_state"], styles.ADMIN.get(answer["admin_state"], "")),
         f", {answer['health']}, {_calls(answer['calls'])}",
     )
 
@@ -171,8 +163,8 @@ def _print_members(members: list[dict[str, Any]]) -> None:
             [
                 str(each["id"]),
                 sip,
-                Cell(each["health"], _HEALTH_STYLES.get(each["health"], "")),
-                Cell(each["admin_state"], _ADMIN_STYLES.get(each["admin_state"], "")),
+                Cell(each["health"], styles.HEALTH.get(each["health"], "")),
+                Cell(each["admin_state"], styles.ADMIN.get(each["admin_state"], "")),
                 str(each["calls"]),
                 str(each["requests_total"]),
                 str(each["weight"]),
@@ -187,7 +179,7 @@ def _print_members(members: list[dict[str, Any]]) -> None:
 def _print_event(event: dict[str, Any]) -> None:
     at = datetime.fromtimestamp(event["at"], UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
     fields = " ".join(f"{key}={_quoted(value)}" for key, value in event["fields"].items())
-    severity = Cell(f"{event['severity']:<7}", _SEVERITY_STYLES.get(event["severity"], ""))
+    severity = Cell(f"{event['severity']:<7}", styles.SEVERITY.get(event["severity"], ""))
     print_line(f"{at}  ", severity, f"  {event['name']}  {fields}")
 
 

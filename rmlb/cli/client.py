@@ -95,6 +95,8 @@ class ApiClient:
 
     def _refused(self, error: HTTPError) -> CliError:
         if error.code == 401:
+            if self._token:
+                return CliError("the balancer has another [admin] token: RMLB_TOKEN or --token")
             return CliError("the balancer wants its [admin] token: RMLB_TOKEN or --token")
         try:
             return CliError(str(json.loads(error.read())["error"]))

@@ -6,6 +6,7 @@ the network is printed without its control characters. Knows nothing of balancer
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,34 +21,59 @@ class Cell(NamedTuple):
 
 Row = Sequence[Cell | str]
 
+_GAP = "  "
+
 
 def print_table(heads: Sequence[str], rows: Sequence[Row]) -> None:
-    """Columns under heads; columns of numbers to the right."""
-    cells = [[_cell(value) for value in row] for row in rows]
+    """Columns under heads; columns of numbers to the right.
+
+    A terminal too narrow for the last column, the only one that may be long, gets it below each
+    row; what does not fit even so is cut.
+    """
+    cells = [[Cell(head) for head in heads], *([_cell(value) for value in row] for row in rows)]
     right = [
-        all(row[i].text.replace(".", "").isdigit() for row in cells) for i in range(len(heads))
+        all(row[i].text.replace(".", "").isdigit() for row in cells[1:]) for i in range(len(heads))
     ]
+    widths = [max(len(row[i].text) for row in cells) for i in range(len(heads))]
+    whole = sum(widths) + len(_GAP) * (len(widths) - 1)
     if not sys.stdout.isatty():
-        _print_plain(heads, cells, right)
+        for row in cells:
+            print(_GAP.join(_padded(row, widths, right)).rstrip())
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    below = whole > console.width and len(heads) > 1
+    shown = len(heads) - 1 if below else len(heads)
+    for number, row in enumerate(cells):
+        styles = [cell.style if number else "bold" for cell in row]
+        texts = zip(_padded(row[:shown], widths, right), styles, strict=False)
+        line = Text(_GAP).join(Text(text, style) for text, style in texts)
+        lines = [line, Text(f"    {row[-1].text}", "dim")] if below and number else [line]
+        for each in lines:
+            each.rstrip()
+            console.print(each, no_wrap=True, overflow="ellipsis", crop=True)
+
+
+def print_pairs(pairs: Sequence[tuple[str, Cell | str]]) -> None:
+    """Name and value, one pair a line; a long value goes on below itself on a terminal."""
+    width = max(len(name) for name, _ in pairs)
+    if not sys.stdout.isatty():
+        for name, value in pairs:
+            print(f"{name:<{width}}{_GAP}{_cell(value).text}".rstrip())
         return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for i, head in enumerate(heads):
-        is_last = i == len(heads) - 1  # the only one that may be long
-        table.add_column(head, justify="right" if right[i] else "left", no_wrap=not is_last)
-    for row in cells:
-        table.add_row(*(Text(cell.text, cell.style) for cell in row))
-    Console().print(table)
-
-
-def print_pairs(pairs: Sequence[tuple[str, Cell | str]]) -> None:
-    """Name and value, one pair a line."""
-    width = max(len(name) for name, _ in pairs)
+    grid = Table.grid(padding=(0, len(_GAP), 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
     for name, value in pairs:
-        print_line(Cell(f"{name:<{width}}  "), _cell(value))
+        cell = _cell(value)
+        grid.add_row(name, Text(cell.text, cell.style))
+    Console().print(grid)
 
 
 def print_line(*values: Cell | str) -> None:
@@ -61,6 +87,12 @@ def print_line(*values: Cell | str) -> None:
 
     line = Text.assemble(*((cell.text, cell.style) for cell in cells))
     Console(soft_wrap=True).print(line)
+
+
+def has_colours() -> bool:
+    """Escape sequences are welcome; for who writes them without rich, which knows by itself."""
+    unwanted = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+    return sys.stdout.isatty() and not unwanted
 
 
 def clean(value: object) -> str:
@@ -85,14 +117,8 @@ def _cell(value: Cell | str) -> Cell:
     return Cell(clean(cell.text), cell.style)
 
 
-def _print_plain(
-    heads: Sequence[str], rows: Sequence[Sequence[Cell]], right: Sequence[bool]
-) -> None:
-    lines = [list(heads), *([cell.text for cell in row] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
-    for line in lines:
-        parts = [
-            text.rjust(width) if is_right else text.ljust(width)
-            for text, width, is_right in zip(line, widths, right, strict=True)
-        ]
-        print("  ".join(parts).rstrip())
+def _padded(row: Sequence[Cell], widths: Sequence[int], right: Sequence[bool]) -> list[str]:
+    return [
+        cell.text.rjust(width) if is_right else cell.text.ljust(width)
+        for cell, width, is_right in zip(row, widths, right, strict=False)
+    ]

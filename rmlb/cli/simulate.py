@@ -21,6 +21,7 @@ app = typer.Typer(
     help="A simulated Resource Manager or SIP Server, for trying out and for tests.",
     epilog="Example: rmlb simulate rm --listen 127.0.0.1:7001",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -60,7 +61,11 @@ def _duration(text: str, option: str) -> float:
         raise typer.BadParameter(hint, param_hint=option) from None
 
 
-@app.command("rm", epilog="Example: rmlb simulate rm --id 2 --listen 127.0.0.1:7002 --ring 500ms")
+@app.command(
+    "rm",
+    short_help="Be a Resource Manager: answer probes and calls.",
+    epilog="Example: rmlb simulate rm --id 2 --listen 127.0.0.1:7002 --ring 500ms",
+)
 def simulate_rm(
     listen: Annotated[
         HostPort, typer.Option(parser=_place, metavar="IP:PORT", help="Where it takes SIP.")

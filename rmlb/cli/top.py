@@ -27,6 +27,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from rmlb.cli import styles
 from rmlb.cli.client import ApiClient
 from rmlb.cli.failure import CliError
 from rmlb.cli.layout import clean, duration
@@ -36,14 +37,24 @@ RETRY_S: Final = 1.0
 WIDE: Final = 110
 """Columns of a terminal that shows everything."""
 
-WIDE_HEADS: Final = (("2XX", "right"), ("WEIGHT", "right"), ("NEW CALLS, 2 MIN", "left"))
+NARROW: Final = 76
+"""Columns of a terminal that shows what matters most; below that, less."""
+
+_COLUMNS: Final[tuple[tuple[int, str, Literal["left", "right"]], ...]] = (
+    (0, "RM", "left"), (0, "HEALTH", "left"), (0, "OPERATOR", "left"), (0, "CALLS", "right"),
+    (0, "NEW/S", "right"), (NARROW, "REQ/S", "right"), (0, "4-6XX", "right"),
+    (NARROW, "LATENCY", "right"), (WIDE, "2XX", "right"), (WIDE, "WEIGHT", "right"),
+    (WIDE, "NEW CALLS, 2 MIN", "left"),
+)  # fmt: skip
+"""Of the members: from which width on, head, side."""
+
+FOOT: Final = 1
+"""Lines; it is always there, and of the rest as much as there is room for."""
 
 SECONDS: Final = 120
 """Of rates, for the small pictures."""
 
 _BARS: Final = " ▁▂▃▄▅▆▇█"
-_HEALTH: Final = {"in service": "green", "out of service": "bold red"}
-_SEVERITY: Final = {"info": "", "warning": "yellow", "error": "bold red"}
 
 
 def show_top(client: ApiClient) -> None:
@@ -80,7 +91,7 @@ class Screen:
         self._url = url
         self._lock = threading.Lock()
         self._status: dict[str, Any] | None = None
-        self._fault = "connecting"
+        self._fault = ""
         self._width = WIDE
         self._events: deque[dict[str, Any]] = deque(maxlen=200)
         self._offered_before: dict[int, list[tuple[float, int | None]]] = {}
@@ -115,30 +126,34 @@ class Screen:
         with self._lock:
             self._width = width
             if self._status is None:
-                return Panel(Text(f"{self._url}: {self._fault}"), title="rmlb top", height=height)
+                return self._waiting(height)
             status = self._status
-            members = self._members(status)
             hep = 1 if status["trace"]["collector"] else 0
-            layout = Layout()
-            layout.split_column(
+            parts = [
                 Layout(self._head(status), size=4),
-                Layout(members, size=len(status["members"]) * 2 + 3),
+                Layout(self._members(status), size=len(status["members"]) * 2 + 3),
                 Layout(self._balancers(status), size=max(1, len(status["peers"])) + 4 + hep),
-                Layout(self._recent(max(1, height)), ratio=1),
-                Layout(self._foot(), size=1),
-            )
+                Layout(self._recent(max(1, height)), minimum_size=3),
+            ]
+            layout = Layout()
+            layout.split_column(*_fitting(parts, height - FOOT), Layout(self._foot(), size=FOOT))
             return layout
 
+    def _waiting(self, height: int) -> RenderableType:
+        said = self._fault or f"connecting to {self._url}"
+        panel = Panel(Text(said), title="rmlb top", padding=(0, 1), height=max(3, height - FOOT))
+        return Group(panel, self._foot())
+
     def _head(self, status: dict[str, Any]) -> RenderableType:
-        line = Text.assemble(
+        line = _one_line(
             ("rmlb ", "bold"),
-            f"{status['version']}  {status['engine']} engine  {status['ha_mode']}  ",
-            f"up {duration(status['uptime_s'])}  ",
+            f"{status['version']}  ",
             ("ready", "green") if status["ready"] else (f"not ready: {status['reason']}", "red"),
+            f"  {status['ha_mode']}  up {duration(status['uptime_s'])}  {status['engine']} engine",
         )
         calls = sum(each["calls"] for each in status["members"])
         dropped = status["messages"]["dropped"]
-        second = Text.assemble(
+        second = _one_line(
             ("calls ", "dim"), (f"{calls:,}", "bold"),
             ("   new calls/s ", "dim"), (_rate(self._offered()), "bold"),
             ("   messages/s ", "dim"), (_rate(self._rate(_received)), "bold"),
@@ -149,49 +164,55 @@ class Screen:
         return Panel(Group(line, second), padding=(0, 1), border_style="blue")
 
     def _members(self, status: dict[str, Any]) -> RenderableType:
-        table = Table(box=None, expand=True, pad_edge=False, header_style="dim")
-        wide = self._width >= WIDE
-        heads = (
-            ("RM", "left"), ("HEALTH", "left"), ("OPERATOR", "left"), ("CALLS", "right"),
-            ("NEW/S", "right"), ("REQ/S", "right"), ("4-6XX", "right"), ("LATENCY", "right"),
-            *(WIDE_HEADS if wide else ()),
-        )  # fmt: skip
-        for head, side in heads:
-            justify: Literal["left", "right"] = "left" if side == "left" else "right"
-            ratio = 1 if head == "HEALTH" else None  # the one that gives way
-            table.add_column(head, justify=justify, no_wrap=True, overflow="ellipsis", ratio=ratio)
+        """Two lines each: figures, and since when and why across the whole width."""
+        columns = [(head, side) for least, head, side in _COLUMNS if self._width >= least]
+        rows = [[Text(head, "dim") for head, _ in columns]]
         for index, each in enumerate(status["members"]):
-            answers = each["responses_total"]
-            failed = sum(answers.get(name, 0) for name in ("4xx", "5xx", "6xx"))
-            style = _HEALTH.get(each["health"], "yellow")
-            role = "" if each["active"] is None else (" active" if each["active"] else " passive")
-            more = (
-                f"{answers.get('2xx', 0):,}",
-                f"{each['weight']} %" if each["takes_new_calls"] else "none",
-                Text(self._picture(index, each["id"]), "blue"),
-            )
-            table.add_row(
-                Text(str(each["id"]), "bold"),
-                Text(each["health"] + role, style),
-                Text(each["admin_state"], "" if each["admin_state"] == "enabled" else "yellow"),
-                f"{each['calls']:,}",
-                _rate(self._member_rate(index, "initial_requests_total")),
-                _rate(self._member_rate(index, "requests_total")),
-                Text(f"{failed:,}", "yellow" if failed else ""),
-                _latency(each),
-                *(more if wide else ()),
-            )
-            table.add_row("", Text(_since(each), "dim"))
-        return Panel(table, title="members", title_align="left", padding=(0, 1))
+            cells = self._cells(index, each)
+            rows.append([cells[head] for head, _ in columns])
+        widths = [max(row[i].cell_len for row in rows) for i in range(len(columns))]
+        lines: list[RenderableType] = []
+        for number, row in enumerate(rows):
+            grid = Table.grid(padding=(0, 2, 0, 0), expand=True, pad_edge=False)
+            for (head, side), width in zip(columns, widths, strict=True):
+                gives_way = head == "HEALTH"
+                grid.add_column(
+                    justify=side, no_wrap=True, overflow="ellipsis",
+                    width=None if gives_way else width, ratio=1 if gives_way else None,
+                )  # fmt: skip
+            grid.add_row(*row)
+            lines.append(grid)
+            if number:
+                lines.append(_one_line((f"    {_since(status['members'][number - 1])}", "dim")))
+        return Panel(Group(*lines), title="members", title_align="left", padding=(0, 1))
+
+    def _cells(self, index: int, member: dict[str, Any]) -> dict[str, Text]:
+        """What there is to say of a member, by head."""
+        answers = member["responses_total"]
+        failed = sum(answers.get(name, 0) for name in ("4xx", "5xx", "6xx"))
+        role = {None: "", True: " active", False: " passive"}[member["active"]]
+        health, admin = member["health"], member["admin_state"]
+        return {
+            "RM": Text(str(member["id"]), "bold"),
+            "HEALTH": Text(health + role, styles.HEALTH.get(health, "")),
+            "OPERATOR": Text(admin, styles.ADMIN.get(admin, "")),
+            "CALLS": Text(f"{member['calls']:,}"),
+            "NEW/S": Text(_rate(self._member_rate(index, "initial_requests_total"))),
+            "REQ/S": Text(_rate(self._member_rate(index, "requests_total"))),
+            "4-6XX": Text(f"{failed:,}", "yellow" if failed else ""),
+            "LATENCY": Text(_latency(member)),
+            "2XX": Text(f"{answers.get('2xx', 0):,}"),
+            "WEIGHT": Text(f"{member['weight']} %" if member["takes_new_calls"] else "none"),
+            "NEW CALLS, 2 MIN": Text(self._picture(index, member["id"]), "blue"),
+        }
 
     def _balancers(self, status: dict[str, Any]) -> RenderableType:
         vip = status["vip"]
         here = ("held here", "green") if vip["owner"] else ("not here", "yellow")
         lines = [
-            Text.assemble(
+            _one_line(
                 ("virtual IP  ", "dim"),
-                str(vip["address"]),
-                "  ",
+                f"{vip['address']}  ",
                 here,
                 f"  provider {vip['provider']}",
             )
@@ -200,38 +221,41 @@ class Screen:
             word = ("silent", "bold red") if not peer["alive"] else ("standby", "")
             word = ("owner", "green") if peer["alive"] and peer["owner"] else word
             lines.append(
-                Text.assemble(("balancer ", "dim"), f"{peer['id']}  {peer['address']}  ", word)
+                _one_line(("balancer ", "dim"), f"{peer['id']}  {peer['address']}  ", word)
             )
         if not status["peers"]:
             lines.append(Text("no other balancer", "dim"))
         state, trace = status["state"], status["trace"]
         store = ("connected", "green") if state["connected"] else ("not connected", "bold red")
         lines.append(
-            Text.assemble(
+            _one_line(
                 ("state       ", "dim"), f"{state['backend']}, ", store, ("   bindings ", "dim"),
                 f"{status['bindings']:,}",
             )
         )  # fmt: skip
         if trace["collector"]:
             sent = f"{trace['hep_sent']:,} sent, {trace['hep_lost']:,} lost"
-            lines.append(Text.assemble(("HEP         ", "dim"), f"{trace['collector']}, {sent}"))
+            lines.append(_one_line(("HEP         ", "dim"), f"{trace['collector']}, {sent}"))
         return Panel(Group(*lines), title="balancers", title_align="left", padding=(0, 1))
 
     def _recent(self, most: int) -> RenderableType:
-        table = Table(box=None, show_header=False, pad_edge=False)
-        table.add_column(no_wrap=True, min_width=8)
+        table = Table(box=None, show_header=False, pad_edge=False, expand=True)
+        table.add_column(no_wrap=True, width=8)
         table.add_column(no_wrap=True, min_width=21)
-        table.add_column(no_wrap=True, overflow="ellipsis")
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         for event in list(self._events)[: -most - 1 : -1]:
             at = datetime.fromtimestamp(event["at"]).astimezone().strftime("%H:%M:%S")
             fields = "  ".join(f"{key}={clean(v)}" for key, v in event["fields"].items())
-            style = _SEVERITY.get(event["severity"], "")
+            style = styles.SEVERITY.get(event["severity"], "")
             table.add_row(Text(at, "dim"), Text(event["name"], style), Text(fields))
         return Panel(table, title="events", title_align="left", padding=(0, 1))
 
     def _foot(self) -> RenderableType:
-        link = Text(self._fault, "bold red") if self._fault else Text("live", "green")
-        return Text.assemble((" q", "bold"), " quit   ", (f"{self._url}  ", "dim"), link)
+        quit = ((" q", "bold"), " quit   ")
+        if self._fault and self._status is not None:
+            return _one_line(*quit, ("not live: ", "bold red"), (self._fault, "red"))
+        word = ("live", "green") if self._status is not None else ("waiting", "yellow")
+        return _one_line(*quit, word, (f"  {self._url}", "dim"))
 
     # rates
 
@@ -267,6 +291,22 @@ class Screen:
         ]
         most = max([*rates, 0.001])
         return "".join(_BARS[round(rate / most * 8)] for rate in rates).rjust(width)
+
+
+def _one_line(*parts: str | Text | tuple[str, str]) -> Text:
+    """Cut where the terminal ends."""
+    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
+
+
+def _fitting(parts: list[Layout], height: int) -> list[Layout]:
+    """The first, and of the others, in their order, as many as there is room for."""
+    taken = 0
+    for count, part in enumerate(parts):
+        taken += part.size or part.minimum_size
+        if taken > height and count:
+            left = height - taken + (part.size or part.minimum_size)
+            return [*parts[:count], *([Layout(Text(), size=left)] if left else [])]
+    return parts
 
 
 def _received(status: dict[str, Any]) -> int:

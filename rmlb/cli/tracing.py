@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from rmlb.cli.client import ApiClient
 from rmlb.cli.failure import MISUSED, CliError
-from rmlb.cli.layout import clean
+from rmlb.cli.layout import clean, has_colours
 from rmlb.trace.copies import Copy, Direction
 from rmlb.trace.hep import HepNode, encode
 from rmlb.trace.ladder import BALANCER, columns, is_other, title
@@ -29,10 +29,16 @@ from rmlb.trace.reading import Traced
 LEFT: Final = 14
 """Columns of the time."""
 
-LEAST: Final = 16
-"""Of a lane: room for "200 OK (INVITE)"."""
+LEAST: Final = 10
+"""Of a lane: room for "─ 200 ─▶"; on a terminal that is narrower still, lines wrap."""
+
+ENOUGH: Final = 16
+"""Of a lane: room for "180 Ringing"; what is left is the Call-ID's."""
 
 MOST: Final = 30
+
+TAIL: Final = 24
+"""Columns that the Call-ID gets where lanes have enough."""
 
 HEAD_EVERY: Final = 40
 """Lines between two heads."""
@@ -58,7 +64,7 @@ def show_trace(
         members = [f"member {each['id']}" for each in client.get("/api/v1/members")["members"]]
         about = f" of calls with {call_id}" if call_id else ""
         print(f"tracing messages{about}; Ctrl-C ends it", file=sys.stderr, flush=True)
-        drawing = Drawing(members, colour=sys.stdout.isatty())
+        drawing = Drawing(members, colour=has_colours())
         for arrow in arrows:
             for line in drawing.lines(arrow, shutil.get_terminal_size().columns):
                 print(line)
@@ -95,7 +101,10 @@ class Drawing:
 
     def _lane(self, width: int) -> int:
         spans = max(1, len(self._parties) - 1)
-        return max(LEAST, min(MOST, (width - LEFT - 24) // spans))
+        roomy = (width - LEFT - TAIL) // spans
+        if roomy >= ENOUGH:
+            return min(MOST, roomy)
+        return max(LEAST, min(ENOUGH, (width - LEFT - 6) // spans))
 
     def _head(self, lane: int) -> str:
         others = sum(map(is_other, self._parties))
@@ -146,16 +155,25 @@ def _labels(arrow: dict[str, Any]) -> tuple[str, str]:
     return (f"{label} ({clean(arrow['method'])})" if arrow["status"] else label), label
 
 
+def _fitted(labels: tuple[str, str], room: int) -> str:
+    """As much of it as that: a status without its reason before a reason of three letters."""
+    for label in labels:
+        if len(label) <= room:
+            return label
+    label = labels[-1]
+    if label[:3].isdigit() and room < len("480 Te…") + 1:
+        return label[:3]
+    return label[: max(1, room - 1)] + "…"
+
+
 def _name(arrow: dict[str, Any]) -> str:
     return clean(arrow["correlation"]) or "no Call-ID"
 
 
 def _shaft(labels: tuple[str, str], room: int, *, rightwards: bool) -> str:
     """ "── INVITE ──▶" in exactly `room` columns."""
-    label = next((each for each in labels if len(each) <= room - 5), labels[-1])
-    if len(label) > room - 5:
-        label = label[: room - 6] + "…"
-    rest = room - len(label) - 3
+    label = _fitted(labels, room - 4)
+    rest = max(0, room - len(label) - 3)
     left = "─" * (rest // 2)
     right = "─" * (rest - rest // 2)
     return f"{left} {label} {right}▶" if rightwards else f"◀{left} {label} {right}"

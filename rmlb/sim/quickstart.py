@@ -111,7 +111,7 @@ def welcome(config: Config, listeners: list[SipAddress], *, dashboard: bool) -> 
     names = " and ".join(str(number) for number in sorted(config.rm))
     rows = [
         ("calls by sipp", f"sipp -sn uac {place} -m 100"),
-        ("or our own", f"{rmlb} simulate sip-server --target {place}"),
+        ("or our own", f"{rmlb} simulate sip-server --target {place} --calls 0"),
         ("watch", f"{rmlb} top{api}"),
         ("ladder", f"{rmlb} trace{api}"),
         ("see members", f"{rmlb} members{api}"),

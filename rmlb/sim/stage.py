@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 import socket
@@ -22,8 +23,9 @@ import aiohttp
 from rmlb.config.addresses import HostPort
 from rmlb.sip.address import SipAddress, Transport, bracketed
 
-READY_TIMEOUT_S = 15.0
-"""A balancer needs some 0.5 s; a laptop that also installs something may need ten times that."""
+READY_TIMEOUT_S = 30.0
+"""A balancer needs some 0.5 s; a laptop that also installs something may need ten times that, and
+a busy one more."""
 
 STOP_TIMEOUT_S = 10.0
 
@@ -40,15 +42,22 @@ class StageError(Exception):
 class Child:
     """One child process."""
 
-    def __init__(self, name: str, *arguments: str, output: IO[bytes] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *arguments: str,
+        output: IO[bytes] | None = None,
+        module: str = "rmlb.cli",
+    ) -> None:
         self.name = name
+        self._module = module
         self._arguments = arguments
         self._output = output
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Start `python -m rmlb.cli ARGUMENTS`."""
-        command = [sys.executable, "-m", "rmlb.cli", *self._arguments]
+        """Start `python -m MODULE ARGUMENTS`."""
+        command = [sys.executable, "-m", self._module, *self._arguments]
         self._process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
@@ -67,9 +76,10 @@ class Child:
         return self._process is not None and self._process.returncode is None
 
     async def kill(self) -> None:
-        """SIGKILL."""
+        """SIGKILL, to its own children in the same moment."""
         if self.running and self._process is not None:
-            self._process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             await self._process.wait()
 
     async def stop(self) -> None:

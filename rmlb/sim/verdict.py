@@ -1,7 +1,7 @@
-"""Judges the calls of a demonstration in which a member was drained and one was killed. Pure.
+"""Judges the calls of a demonstration: a member was drained, one was killed, the owner was. Pure.
 
-Tells what this version promises from what it does not: the calls of other members and new
-calls must not suffer; what a killed member took with it is counted and said.
+Promised is that no call is lost, that each dialog stays with its member while that lives, and
+that a draining member gets no new calls.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from rmlb.sim.tally import CallRecord
 
 @dataclass(frozen=True, slots=True)
 class Killing:
-    """When a member was killed, was found out of service, and was back (event loop time, s)."""
+    """When a member was killed and was found out of service (event loop time, s)."""
 
     member: int
     killed_at: float
     out_at: float
-    back_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,49 +29,40 @@ class Verdict:
     moved: int
     """Calls of the killed member that another one carried on."""
     lost: int
-    """Calls that were with the killed member, or being offered to it, and failed."""
     misrouted: int
     """Answers from a wrong member that no killing explains."""
     broken: tuple[str, ...]
     """What was promised and not kept."""
-    words: tuple[str, ...]
 
     @property
     def as_promised(self) -> bool:
         return not self.broken
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        if self.broken:
+            return tuple(f"NOT AS IT SHOULD BE: {each}" for each in self.broken)
+        return ("No call was lost, and the draining member got no new one.",)
+
 
 def judge(records: Iterable[CallRecord], killing: Killing, drained_calls: int) -> Verdict:
     """`drained_calls`: new calls that the drained member got while it was draining."""
-    moved = lost = misrouted = 0
+    moved = misrouted = 0
     reasons: Counter[str] = Counter()
-    unexplained: Counter[str] = Counter()
     for record in records:
-        touched = _is_touched(record, killing)
-        if record.misrouted and touched:
+        if record.misrouted and _is_touched(record, killing):
             moved += record.failure is None
         else:
             misrouted += record.misrouted
-        if record.failure is not None and touched:
-            lost += 1
+        if record.failure is not None:
             reasons[record.failure] += 1
-        elif record.failure is not None:
-            unexplained[record.failure] += 1
-    broken = [
-        f"{count} calls failed that had nothing to do with the killed member: {why}"
-        for why, count in unexplained.most_common()
-    ]
+    lost = reasons.total()
+    broken = [f"{count} of the calls lost: {why}" for why, count in reasons.most_common()]
     if misrouted:
         broken.append(f"{misrouted} answers came from a wrong member")
     if drained_calls:
-        broken.append(f"the drained member got {drained_calls} new calls")
-    words = [
-        *_about_losses(lost, moved, reasons, killing),
-        *(f"NOT AS IT SHOULD: {b}" for b in broken),
-    ]
-    if not broken:
-        words.append("Every other call was completed; the drained member got no new call.")
-    return Verdict(moved, lost, misrouted, tuple(broken), tuple(words))
+        broken.append(f"the draining member got {drained_calls} new calls")
+    return Verdict(moved, lost, misrouted, tuple(broken))
 
 
 def _is_touched(record: CallRecord, killing: Killing) -> bool:
@@ -80,13 +70,3 @@ def _is_touched(record: CallRecord, killing: Killing) -> bool:
     the killed member's or nobody's yet."""
     under_way = record.started_at <= killing.out_at and record.ended_at >= killing.killed_at
     return under_way and record.member in (killing.member, None)
-
-
-def _about_losses(lost: int, moved: int, reasons: Counter[str], killing: Killing) -> list[str]:
-    if not lost:
-        return [f"No call was lost; {moved} were carried on by the other member."]
-    named = ", ".join(f"{count} x {why}" for why, count in reasons.most_common())
-    return [
-        f"{lost} calls were lost with member {killing.member}: {named}.",
-        "They were being set up or changed when it died, or had not yet been moved.",
-    ]

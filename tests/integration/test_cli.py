@@ -278,6 +278,8 @@ class TestFailures:
         refused = await Rmlb(api)("drain", "1")
         assert refused.code == 1
         assert refused.err == "rmlb: the balancer wants its [admin] token: RMLB_TOKEN or --token\n"
+        wrong = await Rmlb(api, RMLB_TOKEN=TOKEN[::-1])("drain", "1")
+        assert (wrong.code, wrong.err.count("has another [admin] token")) == (1, 1)
         assert (await Rmlb(api, RMLB_TOKEN=TOKEN)("drain", "1")).code == 0
         assert (await Rmlb(api)("enable", "1", "--token", TOKEN)).code == 0
         assert [str(word) for _, word, _ in node.said] == ["draining", "enabled"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -97,9 +100,56 @@ def test_a_wrong_configuration(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_make_demo() -> None:
-    command = [sys.executable, "-m", "rmlb.sim.demo", "--pace", "0.3"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "What became of the calls" in done.stdout
-    assert done.stderr == ""
+class Demo(rig.Process):
+    """`python -m rmlb.sim.demo`, in a hurry."""
+
+    def __init__(self, directory: Path) -> None:
+        self.scratch = directory / "scratch"
+        self.scratch.mkdir()
+        super().__init__(
+            directory, "demo", [sys.executable, "-m", "rmlb.sim.demo", "--pace", "0.1"]
+        )
+
+    def start(self) -> Demo:
+        self._spawn({"TMPDIR": str(self.scratch), "COLUMNS": "200"})
+        return self
+
+    def nothing_is_left(self) -> bool:
+        """No file, and no process: whatever it starts inherits where its files are."""
+        return not list(self.scratch.iterdir()) and not any(
+            str(self.scratch).encode() in environment(process)
+            for process in Path("/proc").glob("[0-9]*")
+        )
+
+
+def environment(process: Path) -> bytes:
+    with contextlib.suppress(OSError):  # it has ended meanwhile, or is somebody else's
+        return (process / "environ").read_bytes()
+    return b""
+
+
+def test_make_demo(tmp_path: Path, start: Start) -> None:
+    demo = start(Demo(tmp_path))
+    assert demo.wait(120.0) == 0, demo.stdout + demo.stderr
+    shown = demo.stdout
+    for text in ("member 2 is killed", "which owns the virtual IP, is killed", "the calls go on"):
+        assert text in shown
+    assert "What became of the calls" in shown
+    assert "No call was lost" in shown
+    assert demo.stderr == ""
+    assert demo.nothing_is_left()
+
+
+def test_make_demo_interrupted(tmp_path: Path, start: Start) -> None:
+    demo = start(Demo(tmp_path))
+    rig.wait_until("calls flow", lambda: "calls a second" in demo.stdout, 60.0)
+    url = demo.stdout.split("dashboard: ")[1].split()[0]
+    with urllib.request.urlopen(f"{url}api/v1/status", timeout=10) as answer:
+        status = json.load(answer)
+    assert status["vip"]["owner"] is True
+    demo.send_signal(signal.SIGINT)
+    demo.send_signal(signal.SIGINT)
+    assert demo.wait(30.0) == 130, demo.stdout + demo.stderr
+    assert demo.stdout.rstrip().endswith("demo: interrupted")
+    assert demo.stderr == ""
+    assert demo.nothing_is_left()

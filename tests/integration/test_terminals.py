@@ -32,6 +32,9 @@ class Terminal:
     def press(self, key: str) -> None:
         self._tmux("send-keys", key)
 
+    def resize(self, width: int, height: int) -> None:
+        self._tmux("resize-window", "-x", str(width), "-y", str(height))
+
     def close(self) -> None:
         subprocess.run(
             ["tmux", "-L", self._socket, "kill-server"], capture_output=True, check=False
@@ -83,17 +86,43 @@ def test_top(lb: rig.Balancer, terminal: Terminal, tmp_path: Path) -> None:
     rig.Sipp(tmp_path, "uac_full", target=lb.port, calls=40, rate=20).run()
     rig.wait_until("the rates are seen", lambda: "█" in terminal.screen())
     lb.put_state(2, "draining")
-    terminal.shows("draining", "admin-state-changed")
+    terminal.shows("draining", "admin-state-changed", "REQ/S")
+    terminal.resize(60, 20)
+    rig.wait_until("it is drawn anew", lambda: "REQ/S" not in terminal.screen())
+    terminal.shows("draining", "admin-state-changed", " q quit   live")
+    terminal.resize(80, 8)
+    terminal.shows("ready", " q quit   live")
     lb.stop()
-    terminal.shows("no balancer answers")
+    terminal.shows("not live: no balancer answers")
     lb.start()
     terminal.shows("live")
     terminal.press("q")
     terminal.shows("ended with 0")
 
 
-def test_top_needs_a_terminal(lb: rig.Balancer) -> None:
-    done = subprocess.run(command(lb, "top"), capture_output=True, text=True, check=False)
+def test_top_without_a_balancer(terminal: Terminal) -> None:
+    api = f"{rig.HOST}:{rig.free_port()}"
+    terminal.run(sys.executable, "-m", "rmlb.cli", "top", "--api", api)
+    terminal.shows("no balancer answers", "(connection refused)", " q quit   waiting")
+    terminal.press("C-c")
+    terminal.shows("ended with 130")
+
+
+def test_status_on_a_narrow_terminal(lb: rig.Balancer) -> None:
+    terminal = Terminal(60, 20)
+    try:
+        terminal.run(*command(lb, "status"))
+        terminal.shows("ended with 0")
+        lines = terminal.screen().splitlines()
+        assert lines.count("    answered 200") == 2
+        assert "in service" in next(line for line in lines if line.startswith(" 1  "))
+    finally:
+        terminal.close()
+
+
+def test_top_needs_a_terminal() -> None:
+    top = [sys.executable, "-m", "rmlb.cli", "top"]
+    done = subprocess.run(top, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "top needs a terminal" in done.stderr
 

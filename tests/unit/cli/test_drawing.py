@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from rmlb.cli.tracing import Drawing
 
 WIDTH = 100
@@ -51,11 +53,21 @@ def test_an_arrow_that_passes_a_column_by() -> None:
 
 
 def test_a_short_lane_has_the_short_label() -> None:
-    (line,) = drawn(message("member 1", "rmlb", "200 OK"), width=20)[1:]
+    (line,) = drawn(message("member 1", "rmlb", "200 OK"), width=60)[1:]
     assert "200 OK" in line
     assert "(INVITE)" not in line
-    (line,) = drawn(message("member 1", "rmlb", "480 Temporarily Unavailable"), width=20)[1:]
-    assert "480 Tempo…" in line
+    (line,) = drawn(message("member 1", "rmlb", "480 Temporarily Unavailable"), width=60)[1:]
+    assert "480 Tempor…" in line
+    (line,) = drawn(message("member 1", "rmlb", "480 Temporarily Unavailable"), width=46)[1:]
+    assert " 480 " in line
+
+
+@pytest.mark.parametrize("width", [60, 70, 80, 100, 120, 200])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    across = (("10.0.0.1", "rmlb"), ("rmlb", "member 2"), ("member 2", "rmlb"))
+    for label in ("SUBSCRIBE", "480 Temporarily Unavailable"):
+        lines = drawn(*(message(*way, label) for way in across), width=width)
+        assert max(map(len, lines)) <= width
 
 
 def test_the_head_comes_again() -> None:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import re
+
 import pytest
 
-from rmlb.cli.layout import Cell, clean, duration, print_line, print_pairs, print_table
+from rmlb.cli.layout import (
+    Cell,
+    clean,
+    duration,
+    has_colours,
+    print_line,
+    print_pairs,
+    print_table,
+)
 
 
 def test_plain_columns_with_numbers_to_the_right(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,3 +76,78 @@ def test_lines_are_cleaned(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+# -- on a terminal ---------------------------------------------------------------------------------
+
+HEADS = ["ID", "HEALTH", "CALLS", "WHY"]
+ROWS = [["1", Cell("out of service", "red"), "12", "unreachable: Connection refused"]]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def terminal(monkeypatch: pytest.MonkeyPatch, columns: int = 80) -> Terminal:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    found = Terminal()
+    monkeypatch.setattr("sys.stdout", found)
+    return found
+
+
+def plain(out: Terminal) -> list[str]:
+    return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()]
+
+
+def test_a_table_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = terminal(monkeypatch, 60)
+    print_table(HEADS, ROWS)
+    assert plain(out) == [
+        "ID  HEALTH          CALLS  WHY",
+        " 1  out of service     12  unreachable: Connection refused",
+    ]
+
+
+def test_what_is_long_goes_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = terminal(monkeypatch, 40)
+    print_table(HEADS, ROWS)
+    assert plain(out) == [
+        "ID  HEALTH          CALLS",
+        " 1  out of service     12",
+        "    unreachable: Connection refused",
+    ]
+
+
+def test_what_is_wider_still_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = terminal(monkeypatch, 20)
+    print_table(HEADS, ROWS)
+    assert all(len(line) <= 20 for line in plain(out))
+    assert plain(out)[1] == " 1  out of service …"
+
+
+def test_a_long_value_goes_on_below_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = terminal(monkeypatch, 24)
+    print_pairs([("state", "memory"), ("messages", "received 7 = forwarded 7")])
+    assert plain(out) == [
+        "state     memory",
+        "messages  received 7 =",
+        "          forwarded 7",
+    ]
+
+
+def test_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = terminal(monkeypatch)
+    assert has_colours()
+    print_table(HEADS, ROWS)
+    assert "\x1b[31mout of service" in out.getvalue()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not has_colours()
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert not has_colours()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    assert not has_colours()

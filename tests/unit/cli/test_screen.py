@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from datetime import datetime
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from rmlb.admin import views
@@ -32,9 +34,10 @@ def snapshot(at: float, offered: int, **changes: Any) -> dict[str, Any]:
     return {"kind": "snapshot", "at": at, "status": views.status_json(view, Counters())}
 
 
-def shown(screen: Screen, width: int = 140) -> str:
+def shown(screen: Screen, width: int = 140, height: int = 40) -> str:
     out = io.StringIO()
-    Console(file=out, width=width, height=40).print(screen.render(width, 40), height=40)
+    console = Console(file=out, width=width, height=height)
+    console.print(screen.render(width, height), height=height)
     return out.getvalue()
 
 
@@ -91,3 +94,48 @@ def test_a_narrow_terminal_has_the_columns_that_matter() -> None:
     for head in ("RM", "HEALTH", "OPERATOR", "CALLS", "NEW/S", "REQ/S", "4-6XX", "LATENCY"):
         assert head in text
     assert text.count("in service") == 2
+
+
+EVENT = {
+    "kind": "event", "number": 1, "name": "member-out-of-service", "at": 101.0,
+    "severity": "error",
+    "fields": {"member": 2, "from": "in service", "to": "out of service", "why": "x" * 80},
+}  # fmt: skip
+
+
+def narrow() -> Screen:
+    screen = Screen("http://127.0.0.1:8560")
+    screen.take({"kind": "events", "events": []})
+    screen.take(snapshot(100.0, 0))
+    screen.take(EVENT)
+    return screen
+
+
+def test_a_usual_terminal_shows_every_time_and_reason() -> None:
+    text = shown(narrow(), 80, 24)
+    at = datetime.fromtimestamp(101.0).astimezone().strftime("%H:%M:%S")
+    assert f"{at}  member-out-of-service" in text
+    assert "REQ/S" in text
+    assert text.rstrip().splitlines()[-1].startswith(" q quit   live")
+
+
+def test_a_narrow_terminal_shows_what_matters() -> None:
+    text = shown(narrow(), 60, 20)
+    assert "REQ/S" not in text
+    for word in ("ready", "in service", "enabled", "calls 3", "CALLS", "member-out-of-service"):
+        assert word in text
+    assert all(len(line) <= 60 for line in text.splitlines())
+
+
+@pytest.mark.parametrize("height", [5, 8, 12, 16, 20])
+def test_a_low_terminal_keeps_the_head_and_the_foot(height: int) -> None:
+    lines = shown(narrow(), 80, height).splitlines()
+    assert len(lines) <= height
+    assert "ready" in lines[1]
+    assert lines[-1].startswith(" q quit")
+
+
+def test_without_connection_it_says_that_figures_are_old() -> None:
+    screen = narrow()
+    screen.lost("no balancer answers")
+    assert shown(screen).rstrip().splitlines()[-1].startswith(" q quit   not live: no balancer")
