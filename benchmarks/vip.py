@@ -39,6 +39,9 @@ HOLD_MS = 1000
 """Between the requests of a call: longer than 2 T1, or sipp would take a member's repeated 200 to
 the first INVITE for the one to the second."""
 
+SIPP_FATAL = (254, 255)
+"""How sipp ends when it finds itself at fault: over TCP sometimes after a reconnection."""
+
 KEY = ("case", "system", "interval", "transport")
 """A row replaces the one that has all of these alike."""
 
@@ -84,6 +87,8 @@ class Calls:
             sys.stderr.write(f"{self._caller.errors()[:4000]}\n")
         if self._resets:
             self.row["resets"] = self._resets.count
+        if result.exit_status in SIPP_FATAL:  # it says nothing of the system under test
+            self.row["caller_died"] = self._caller.stderr.strip().splitlines()[-2:]
 
     def _misrouted(self) -> int:
         return sum(m.snapshot().counters["misrouted"] for m in self._site.members.values())
@@ -210,6 +215,7 @@ def cells(row: dict[str, Any]) -> list[str]:
     failed = f"{calls['failed']}" + f" + {calls['unfinished']} unfinished" * bool(
         calls["unfinished"]
     )
+    failed += " (sipp itself died)" * ("caller_died" in calls)
     run = f"{row['date']}, {row['commit']}"
     if row["case"] == STEADY:
         text = f"none, {row['minutes']:g} min at {row['rate']:g} calls/s, scraped, reloaded"

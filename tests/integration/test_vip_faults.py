@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -106,17 +106,26 @@ def test_worker_killed(site: Site) -> None:
     wait_until("there is a new worker", lambda: len(owner.children()) == 1)
 
 
+@contextmanager
+def thawed() -> Iterator[Callable[[int], None]]:
+    """Hands out what freezes a process; thawed however the test ends, or the next ones fail too."""
+    with ExitStack() as stack:
+
+        def freeze(pid: int) -> None:
+            os.kill(pid, signal.SIGSTOP)
+            stack.callback(os.kill, pid, signal.SIGCONT)
+
+        yield freeze
+
+
 def test_worker_frozen(site: Site) -> None:
-    with moves(site, 900) as owner:
-        frozen = owner.worker
-        os.kill(frozen, signal.SIGSTOP)
-    os.kill(frozen, signal.SIGCONT)
+    with thawed() as freeze, moves(site, 900) as owner:
+        freeze(owner.worker)
 
 
 def test_keeper_frozen(site: Site) -> None:
-    with moves(site, 900) as owner:
-        os.kill(owner.pid, signal.SIGSTOP)
-    os.kill(owner.pid, signal.SIGCONT)
+    with thawed() as freeze, moves(site, 900) as owner:
+        freeze(owner.pid)
 
 
 def test_keeper_killed(site: Site) -> None:
