@@ -87,14 +87,14 @@ def told_changes(balancer: NetBalancer) -> int:
 
 
 def test_release(site: Site) -> None:
-    with moves(site, 150) as owner:
+    with moves(site, 250) as owner:
         status, said = owner.post("/api/v1/release")
         assert status == 200
         assert said["vip"]["owner"] is False
 
 
 def test_takeover(site: Site) -> None:
-    with moves(site, 150) as owner:
+    with moves(site, 250) as owner:
         other = site.balancers[2 if owner is site.balancers[1] else 1]
         status, said = other.post("/api/v1/takeover")
         assert (status, said["vip"]["owner"]) == (200, True)
@@ -152,7 +152,7 @@ def test_all_frozen(site: Site) -> None:
 def test_restart_under_load(site: Site) -> None:
     """What `systemctl restart` does, at 150 calls/s: the owner says goodbye, and comes back as the
     standby."""
-    with moves(site, 150, count=600, rate=150) as owner:
+    with moves(site, 250, count=600, rate=150) as owner:
         owner.send_signal(signal.SIGTERM)
         assert owner.wait(10.0) == 0
         assert not owner.has_address()
