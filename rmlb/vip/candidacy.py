@@ -61,7 +61,7 @@ class Candidacy:
         own = evidence.owner == known.settings.id
         if evidence.released:
             heir = evidence.heir == known.settings.id or not (evidence.heir or own)
-            return 0.0 if heir else claim_s
+            return 0.0 if heir and self._has_listened(now) else claim_s
         if evidence.lapsed and known.record is not None and not known.is_blind(now):
             return 0.0  # compare-and-set tells whether anybody has followed
         return known.settings.lone_s if evidence.lone and not own else claim_s
@@ -108,6 +108,11 @@ class Candidacy:
         if settings.others and not known.heard(now):
             return Accede("nobody else is there", alone=settings.witness)
         return Accede("nobody owns it")
+
+    def _has_listened(self, now: float) -> bool:
+        """Long enough that an owner whom this balancer never confirmed has heard it, or lets go."""
+        known = self.known
+        return now - known.started_at >= rules.CLAIM * known.settings.interval_s
 
     def _claim(self, record: Record | None, now: float) -> Claim:
         """Ask the witness. What was seen counts only for the epoch it was seen in."""

@@ -30,7 +30,8 @@ sent before t, and its deadline lies before t + 2.5 I. Half an interval is left 
 
 A release is fresh if it echoes a heartbeat of ours sent less than 2.5 I ago; who released claims
 again at the earliest 3 I later. A balancer that was held up itself takes nobody for silent: its
-clock of evidence starts anew; its deadline as an owner does not, that is looked at first.
+clock of evidence starts anew; its deadline as an owner does not, that is looked at first. One that
+has just started was not asked for any confirmation: for 3 I it relies on nobody's having let go.
 
 Where the rules are carried out
 -------------------------------
