@@ -162,18 +162,19 @@ def test_restart_under_load(site: Site) -> None:
 
 
 def test_switch_port_down(site: Site) -> None:
-    with moves(site, 1200) as owner:
-        site.port(f"b{owner_number(site, owner)}", "down")
-    site.port(f"b{owner_number(site, owner)}", "up")
+    with ExitStack() as plugged, moves(site, 1200) as owner:
+        host = f"b{owner_number(site, owner)}"
+        site.port(host, "down")
+        plugged.callback(site.port, host, "up")
     site.wait_settled()
 
 
 def test_cable_deleted(site: Site) -> None:
     """The interface is gone, and comes back as another one, with another hardware address."""
-    with moves(site, 1200) as owner:
+    with ExitStack() as plugged, moves(site, 1200) as owner:
         host = f"b{owner_number(site, owner)}"
         site.delete_cable(host)
-    site.plug(host)
+        plugged.callback(site.plug, host)
     site.wait_settled()
     assert not owner.owner
 
