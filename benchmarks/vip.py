@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from vip_cases import CASES, Case, watched_and_reloaded
+from vip_resets import Resets
 from vip_systems import VIP, Keepalived, NetSipp, Rmlb, Site, System
 
 HERE = Path(__file__).resolve().parent
@@ -37,6 +38,9 @@ STEADY = "steady"
 HOLD_MS = 1000
 """Between the requests of a call: longer than 2 T1, or sipp would take a member's repeated 200 to
 the first INVITE for the one to the second."""
+
+SIPP_FATAL = (254, 255)
+"""How sipp ends when it finds itself at fault: over TCP sometimes after a reconnection."""
 
 KEY = ("case", "system", "interval", "transport")
 """A row replaces the one that has all of these alike."""
@@ -48,23 +52,27 @@ class Calls:
     def __init__(self, site: Site, transport: str, rate: float) -> None:
         self._site = site
         self._before = self._misrouted()
-        self._stream = transport == "tcp"
+        self._resets = Resets(site) if transport == "tcp" else None
         args = ["-recv_timeout", "20000"]
-        if self._stream:  # a caller whose connection is reset makes a new one and goes on
+        if self._resets:  # a caller whose connection is reset makes a new one and goes on
             args += ["-max_reconnect", "10000", "-reconnect_close", "false"]
             args += ["-reconnect_sleep", "5"]
         self._caller = NetSipp.at(
             site, "caller", "uac_full", target=f"{VIP}:5060", rate=rate, calls=10_000_000,
             timeout_s=36_000.0, hold_ms=HOLD_MS, name=f"calls-{time.monotonic_ns()}", args=args,
-            transport="t1" if self._stream else "u1",
+            transport="t1" if self._resets else "u1",
         )  # fmt: skip
         self.row: dict[str, Any] = dict.fromkeys(("made", "failed", "unfinished", "misrouted"), 0)
 
     def __enter__(self) -> Self:
+        if self._resets:
+            self._resets.__enter__()
         self._caller.start()
         return self
 
     def __exit__(self, *why: object) -> None:
+        if self._resets:
+            self._resets.__exit__(*why)
         result = self._caller.stop(40.0)
         self._caller.kill()
         time.sleep(1.1)  # statistics of the members are a second old
@@ -77,8 +85,10 @@ class Calls:
         if result.failed:
             self.row["reasons"] = result.reasons
             sys.stderr.write(f"{self._caller.errors()[:4000]}\n")
-        if self._stream:
-            self.row["resets"] = self._caller.errors().count("reset by peer")
+        if self._resets:
+            self.row["resets"] = self._resets.count
+        if result.exit_status in SIPP_FATAL:  # it says nothing of the system under test
+            self.row["caller_died"] = self._caller.stderr.strip().splitlines()[-2:]
 
     def _misrouted(self) -> int:
         return sum(m.snapshot().counters["misrouted"] for m in self._site.members.values())
@@ -178,6 +188,7 @@ METHOD = (
     "keepalived 2.2.7: unicast, same interval, /32, nopreempt",
     "Kamailio 5.6.3 on both hosts: stateless dispatcher by Call-ID, no probing of members",
     "calls by sipp: INVITE, re-INVITE, BYE; misrouted: requests at a member without that dialog",
+    "resets: TCP segments with RST from the virtual IP that reached the caller, in all tries",
 )
 
 
@@ -204,6 +215,7 @@ def cells(row: dict[str, Any]) -> list[str]:
     failed = f"{calls['failed']}" + f" + {calls['unfinished']} unfinished" * bool(
         calls["unfinished"]
     )
+    failed += " (sipp itself died)" * ("caller_died" in calls)
     run = f"{row['date']}, {row['commit']}"
     if row["case"] == STEADY:
         text = f"none, {row['minutes']:g} min at {row['rate']:g} calls/s, scraped, reloaded"

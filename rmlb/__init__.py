@@ -21,7 +21,7 @@ How a message travels:
 A request inside a dialog of which nothing is known here waits in transport/held.py until sharing.py
 has asked the store that balancers share (state/); what becomes of bindings is written there behind.
 
-Two processes: keeper.py owns the virtual IP (vip/: election, lease, addresses) and starts the
+Two processes: keeper/ owns the virtual IP (vip/: election, lease, addresses) and starts the
 worker, which is all of the above and forwards as long as ownership.py's page says so (duty.py).
 At a planned hand-over handover.py gives the successor what waits for an answer.
 

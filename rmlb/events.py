@@ -132,13 +132,19 @@ def _utf8(value: Value) -> Value:
     return value
 
 
-def member_health_changed(member: int, before: str, after: str, why: str, at: float) -> Event:
-    """The event of a transition; `before` and `after` are the words of `Health`."""
+def member_health_changed(
+    member: int, before: str, after: str, why: str, at: float, cause: str | None = None
+) -> Event:
+    """The event of a transition; `before` and `after` are the words of `Health`.
+
+    `cause`: what of this host's own is to blame, so that the member need not have stopped.
+    """
     name = EventName(f"member-{after.replace(' ', '-')}")
     severity = Severity.INFO if name is EventName.MEMBER_IN_SERVICE else Severity.WARNING
-    if name is EventName.MEMBER_OUT_OF_SERVICE:
+    if name is EventName.MEMBER_OUT_OF_SERVICE and cause is None:
         severity = Severity.ERROR
-    return Event(name, at, severity, _change(member, before, after, why))
+    fields = _change(member, before, after, why)
+    return Event(name, at, severity, fields if cause is None else {**fields, "cause": cause})
 
 
 def admin_state_changed(member: int, before: str, after: str, why: str, at: float) -> Event:

@@ -32,6 +32,7 @@ from rmlb.admin.views import (
 )
 from rmlb.alarms.desk import Desk
 from rmlb.config import Config, ConfigError
+from rmlb.cutoff import CutOff
 from rmlb.duty import Duty, Refused
 from rmlb.events import (
     Event,
@@ -76,6 +77,7 @@ from rmlb.transport.names import MemberNames, NameCache
 from rmlb.transport.ports import family_of
 from rmlb.transport.tls import TlsContexts
 from rmlb.watch import Watch, spared
+from rmlb.ways import Ways
 
 TICK_S = 1.0
 """Expiry, slow start and readiness are looked at this often."""
@@ -146,6 +148,8 @@ class Node:
         self._started_at = time.time()
         self._started = time.monotonic()
         self._watch = Watch(config.health, config.rm, self._health_changed)
+        self._ways = Ways()
+        self._cut_off = CutOff(self._ways.fault)
         families = [family_of(listener.host) for listener in make_listeners(config)]
         self._names = MemberNames(NameCache(), families)
         self._operator = OperatorStates(config.state.directory, set(AdminState), self._events.add)
@@ -290,6 +294,7 @@ class Node:
         await self._roles.close()
         self.tell(EventName.STOPPED)
         await self._desk.close()
+        self._ways.close()
         if self._duty is not None:
             self._duty.close()
 
@@ -541,10 +546,35 @@ class Node:
         if spared(change):
             self._router.spared(member_id, time.monotonic())
         self._publish()
-        self._events.add(
-            member_health_changed(member_id, change.before, change.after, change.why, time.time())
-        )
+        cause = None
+        if change.after is Health.OUT_OF_SERVICE:
+            self._look_at_way(member_id)
+            cause = self._cut_off.blame(member_id, time.monotonic())
+        self._tell_health(member_id, change, cause)
         self._tell_readiness()
+
+    def _tell_health(self, member_id: int, change: Transition, cause: str | None = None) -> None:
+        self._events.add(
+            member_health_changed(
+                member_id, change.before, change.after, change.why, time.time(), cause
+            )
+        )
+
+    def _look_at_ways(self) -> None:
+        """Is this host's own way to a member cut? Who is silent long after that has stopped."""
+        for number in self._config.rm:
+            self._look_at_way(number)
+            last = self._watch.tracker(number).last_result
+            if last is not None and last.failure is None:
+                self._cut_off.acquit(number)
+        overdue = self._cut_off.overdue(time.monotonic())
+        for number in self._config.rm.keys() & overdue:
+            out = Health.OUT_OF_SERVICE
+            self._tell_health(number, Transition(time.monotonic(), out, out, "still no answer"))
+
+    def _look_at_way(self, member_id: int) -> None:
+        addresses = self._names.addresses(self._config.rm[member_id].sip)
+        self._cut_off.look(member_id, (each.host for each in addresses), time.monotonic())
 
     # snapshots
 
@@ -626,6 +656,7 @@ class Node:
                 self.tell(EventName.SOURCE_LIMITED, Severity.WARNING, source=source)
             if self._weights != {m.id: m.weight for m in self._members().values()}:
                 self._publish()
+            self._look_at_ways()
             self._tell_readiness()
 
     def _tell_readiness(self) -> None:

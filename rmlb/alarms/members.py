@@ -3,6 +3,7 @@
 The two alarm conditions of the Genesys guide ("stopped unexpectedly", "stopped intentionally"),
 each told once for each stop, and the end of it told once. Intentionally means: an operator
 disabled it, or drained it until it was empty; or it said no to calls (503, 603) before it left.
+One that is out of service because of the balancer's own interface (`cause`) has not stopped.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class MemberAlarms:
         why = str(event.fields.get("why", ""))
         if event.name in _HEALTH:
             self._health[member] = event.name
-            if event.name is EventName.MEMBER_OUT_OF_SERVICE:
+            if event.name is EventName.MEMBER_OUT_OF_SERVICE and "cause" not in event.fields:
                 return self._left(member, str(event.fields.get("from")), why, event.at)
         elif event.name is EventName.ADMIN_STATE_CHANGED:
             self._admin[member] = str(event.fields.get("to"))

@@ -60,8 +60,8 @@ def run_balancer(path: Path) -> int:
     if config is None:
         return MISUSED
     engine = choose_engine(os.environ)
-    from rmlb import keeper
     from rmlb.events import Event, EventName, Severity, log_setup, write_log
+    from rmlb.keeper import process
 
     log_setup(config.log.level, config.log.format)
     warnings = _warnings(config)
@@ -70,7 +70,7 @@ def run_balancer(path: Path) -> int:
     for warning in warnings:
         fields = {"file": str(path), "why": warning}
         write_log(Event(EventName.CONFIG_WARNING, time.time(), Severity.WARNING, fields))
-    return keeper.run(config)
+    return process.run(config)
 
 
 def _warnings(config: Config) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The election's words: what a balancer is told (events), what it is to do (actions). PURE.
 
-`vip.election` decides; the keeper gives it the events and carries out the actions.
+`vip.election` decides; vip.holding gives it the events and carries out the actions.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -87,14 +87,14 @@ def told_changes(balancer: NetBalancer) -> int:
 
 
 def test_release(site: Site) -> None:
-    with moves(site, 150) as owner:
+    with moves(site, 250) as owner:
         status, said = owner.post("/api/v1/release")
         assert status == 200
         assert said["vip"]["owner"] is False
 
 
 def test_takeover(site: Site) -> None:
-    with moves(site, 150) as owner:
+    with moves(site, 250) as owner:
         other = site.balancers[2 if owner is site.balancers[1] else 1]
         status, said = other.post("/api/v1/takeover")
         assert (status, said["vip"]["owner"]) == (200, True)
@@ -106,17 +106,26 @@ def test_worker_killed(site: Site) -> None:
     wait_until("there is a new worker", lambda: len(owner.children()) == 1)
 
 
+@contextmanager
+def thawed() -> Iterator[Callable[[int], None]]:
+    """Hands out what freezes a process; thawed however the test ends, or the next ones fail too."""
+    with ExitStack() as stack:
+
+        def freeze(pid: int) -> None:
+            os.kill(pid, signal.SIGSTOP)
+            stack.callback(os.kill, pid, signal.SIGCONT)
+
+        yield freeze
+
+
 def test_worker_frozen(site: Site) -> None:
-    with moves(site, 900) as owner:
-        frozen = owner.worker
-        os.kill(frozen, signal.SIGSTOP)
-    os.kill(frozen, signal.SIGCONT)
+    with thawed() as freeze, moves(site, 900) as owner:
+        freeze(owner.worker)
 
 
 def test_keeper_frozen(site: Site) -> None:
-    with moves(site, 900) as owner:
-        os.kill(owner.pid, signal.SIGSTOP)
-    os.kill(owner.pid, signal.SIGCONT)
+    with thawed() as freeze, moves(site, 900) as owner:
+        freeze(owner.pid)
 
 
 def test_keeper_killed(site: Site) -> None:
@@ -143,7 +152,7 @@ def test_all_frozen(site: Site) -> None:
 def test_restart_under_load(site: Site) -> None:
     """What `systemctl restart` does, at 150 calls/s: the owner says goodbye, and comes back as the
     standby."""
-    with moves(site, 150, count=600, rate=150) as owner:
+    with moves(site, 250, count=600, rate=150) as owner:
         owner.send_signal(signal.SIGTERM)
         assert owner.wait(10.0) == 0
         assert not owner.has_address()
@@ -153,18 +162,19 @@ def test_restart_under_load(site: Site) -> None:
 
 
 def test_switch_port_down(site: Site) -> None:
-    with moves(site, 1200) as owner:
-        site.port(f"b{owner_number(site, owner)}", "down")
-    site.port(f"b{owner_number(site, owner)}", "up")
+    with ExitStack() as plugged, moves(site, 1200) as owner:
+        host = f"b{owner_number(site, owner)}"
+        site.port(host, "down")
+        plugged.callback(site.port, host, "up")
     site.wait_settled()
 
 
 def test_cable_deleted(site: Site) -> None:
     """The interface is gone, and comes back as another one, with another hardware address."""
-    with moves(site, 1200) as owner:
+    with ExitStack() as plugged, moves(site, 1200) as owner:
         host = f"b{owner_number(site, owner)}"
         site.delete_cable(host)
-    site.plug(host)
+        plugged.callback(site.plug, host)
     site.wait_settled()
     assert not owner.owner
 

@@ -28,6 +28,7 @@ SPARED = health(1, "suspect", "in service")
 OUT = health(1, "suspect", "out of service")
 REFUSING = health(1, "in service", "refusing")
 REFUSED_OUT = health(1, "refusing", "out of service")
+CUT_OFF = member_health_changed(1, "suspect", "out of service", "no answer", 5.0, "eth0 is down")
 NEVER_HEARD = health(1, "out of service", "out of service")
 ENABLED, DRAINING, DISABLED = (operator(1, word) for word in ("enabled", "draining", "disabled"))
 
@@ -41,6 +42,9 @@ ENABLED, DRAINING, DISABLED = (operator(1, word) for word in ("enabled", "draini
         ([UP, SUSPECT, OUT, UP], [UNEXPECTED, BACK]),
         ([UP, OUT, UP, OUT, UP], [UNEXPECTED, BACK, UNEXPECTED, BACK]),
         ([NEVER_HEARD], [UNEXPECTED]),
+        ([UP, CUT_OFF, UP], []),
+        ([UP, CUT_OFF, NEVER_HEARD, UP], [UNEXPECTED, BACK]),
+        ([UP, DISABLED, CUT_OFF, UP, ENABLED], [INTENTIONAL, BACK]),
         ([UP, DISABLED], [INTENTIONAL]),
         ([UP, DISABLED, OUT, UP, ENABLED], [INTENTIONAL, BACK]),
         ([UP, DISABLED, OUT, ENABLED, UP], [INTENTIONAL, BACK]),

@@ -114,6 +114,15 @@ def test_a_stale_release_asks_the_witness() -> None:
     assert not kinds(released, Own)
 
 
+def test_just_started_it_does_not_rely_on_the_recorded_owner_having_let_go() -> None:
+    """A third one may own, confirmed by all but this one: it lets go once it hears this one."""
+    bench = Bench(others=2)
+    bench.give(Read(Record(2, 5, 7), bench.now))
+    bench.hear(n=8, heard=1)
+    assert not kinds(bench.after(2 * I, Read(Record(2, 5, 7), bench.now)), Claim)
+    assert kinds(bench.after(1.1 * I, Read(Record(2, 5, 7), bench.now)), Claim)
+
+
 def test_held_up_itself_it_takes_nobody_for_silent() -> None:
     bench = Bench(witness=False)
     bench.hear(owner=True, heard=1, blind=True, both_blind=True)

@@ -23,7 +23,7 @@ import sys
 import pytest
 from simulation import INTERVAL_S, LONE_S, Violation, World
 
-from rmlb.vip import election
+from rmlb.vip import rules
 from rmlb.vip.ballot import Health
 
 NETWORK = (
@@ -83,7 +83,7 @@ def test_invariants(batch: int) -> None:
 
 @pytest.mark.parametrize("constant", ["HOLD", "CLAIM"])
 def test_a_broken_rule_is_found(constant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(election, constant, {"HOLD": 4.0, "CLAIM": 1.5}[constant])
+    monkeypatch.setattr(rules, constant, {"HOLD": 4.0, "CLAIM": 1.5}[constant])
     assert any("two forward" in text for text in failures(list(range(0, 90, 3))))
 
 

@@ -1,0 +1,58 @@
+"""Does the worker turn? Its stamps in the shared page move at least every I/2. PURE.
+
+A worker that stands still is no owner; one that does so for long is to be killed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+STILL_S: Final = 0.025
+"""A worker is not taken to stand still before that, however short the interval."""
+
+ALONE_STILL_S: Final = 2.0
+"""The same where nobody else is there to take over: it is for the watchdog alone."""
+
+FROZEN_S: Final = 5.0
+"""A worker that stands still for so long is killed and started again."""
+
+
+class Pulse:
+    """One worker after the other."""
+
+    def __init__(self, interval_s: float, alone: bool, now: float) -> None:
+        """`alone`: nobody could take over."""
+        self._limit_s = ALONE_STILL_S if alone else max(2 * interval_s, STILL_S)
+        self._since = now
+        self._looked_at = now
+        self.still = True
+        """It stands still, or there is none."""
+
+    def begin(self, now: float) -> None:
+        """Another worker is being started."""
+        self.still, self._since = True, now
+
+    def end(self) -> None:
+        """The worker is dead."""
+        self.still = True
+
+    def was_held_up(self, now: float, pause_s: float) -> bool:
+        """Since the last look, `pause_s` ago by plan, this process got no time itself."""
+        late_s = now - self._looked_at - pause_s
+        self._looked_at = now
+        return late_s > STILL_S
+
+    def judge(self, stamped_at: float, up: bool, now: float) -> bool:
+        """`up`: it lives and has started; True if `still` has changed."""
+        still = not up or now - stamped_at > self._limit_s
+        if still is self.still:
+            return False
+        self.still, self._since = still, now
+        return True
+
+    def is_frozen(self, now: float) -> bool:
+        """It has stood still for so long that it is to be killed; counts anew then."""
+        if not self.still or now - self._since <= FROZEN_S:
+            return False
+        self._since = now
+        return True

@@ -1,0 +1,76 @@
+"""Whose fault it is that members are silent: ours while our own way to them is cut."""
+
+from __future__ import annotations
+
+from rmlb.cutoff import MENDED_S, CutOff
+
+CABLE = "eth0 is down"
+
+
+class Host:
+    """Its way to each address, as the test says."""
+
+    def __init__(self) -> None:
+        self.cut: set[str] = set()
+        self.cut_off = CutOff(lambda host: CABLE if host in self.cut else None)
+
+    def look(self, now: float, *hosts: str) -> None:
+        self.cut_off.look(1, hosts, now)
+
+
+def test_nothing_is_to_blame_while_the_way_is_whole() -> None:
+    host = Host()
+    host.look(100.0, "a")
+    assert host.cut_off.blame(1, 100.0) is None
+    assert host.cut_off.overdue(200.0) == []
+
+
+def test_a_cut_way_is_to_blame_and_for_a_while_after_it_is_mended() -> None:
+    host = Host()
+    host.cut = {"a"}
+    host.look(100.0, "a")
+    assert host.cut_off.blame(1, 100.0) == CABLE
+    host.cut = set()
+    host.look(101.0, "a")
+    assert host.cut_off.blame(1, 99.0 + MENDED_S) == CABLE
+    assert host.cut_off.blame(1, 101.0 + MENDED_S) is None
+
+
+def test_one_whole_way_of_several_is_enough_and_no_address_is_no_cut() -> None:
+    host = Host()
+    host.cut = {"a"}
+    host.look(100.0, "a", "b")
+    host.look(100.0)
+    assert host.cut_off.blame(1, 100.0) is None
+
+
+def test_still_silent_with_a_whole_way_it_has_stopped_told_once() -> None:
+    host = Host()
+    host.cut = {"a"}
+    host.look(100.0, "a")
+    host.cut_off.blame(1, 100.0)
+    host.look(120.0, "a")
+    assert host.cut_off.overdue(121.0) == [], "the cable is still out"
+    host.cut = set()
+    host.look(125.0, "a")
+    assert host.cut_off.overdue(119.0 + MENDED_S) == []
+    assert host.cut_off.overdue(121.0 + MENDED_S) == [1]
+    assert host.cut_off.overdue(122.0 + MENDED_S) == []
+
+
+def test_one_that_has_answered_since_has_stopped_by_itself() -> None:
+    host = Host()
+    host.cut = {"a"}
+    host.look(100.0, "a")
+    host.cut = set()
+    host.cut_off.acquit(1)
+    assert host.cut_off.blame(1, 101.0) is None
+
+
+def test_back_in_service_it_is_forgotten() -> None:
+    host = Host()
+    host.cut = {"a"}
+    host.look(100.0, "a")
+    host.cut_off.blame(1, 100.0)
+    host.cut_off.acquit(1)
+    assert host.cut_off.overdue(200.0) == []
