@@ -1,6 +1,6 @@
 """The core as a Python object: the tables, the snapshot in force, and the lock around both."""
 
-from libc.stdint cimport int32_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from rmlb.fastpath.bindings cimport Bindings
 from rmlb.fastpath.decide cimport Core as CoreData
@@ -24,6 +24,20 @@ cdef struct Sheaf:
     int count
 
 
+cdef enum:
+    PLACES = 64
+
+
+cdef struct Place:
+    # A Destination as numbers; `listener` of -1: none.
+    int64_t channel
+    uint32_t host
+    int32_t port
+    int32_t listener
+    int32_t transport
+    int32_t member  # its ID
+
+
 cdef class Core:
     cdef CoreData data
     cdef pthread_mutex_t mutex
@@ -34,6 +48,8 @@ cdef class Core:
     cdef readonly Sources sources
     cdef bytearray _room
     cdef Sheaf _sheaf
+    cdef Place _places[PLACES]  # of the Destinations made last
+    cdef list _destinations
     cdef void hold(self)
     cdef void release(self)
     cdef object decide_at(self, const uint8_t* data, int size, origin, double now)

@@ -266,8 +266,13 @@ class Exchange:
         for item in self._engine.receive_plain(messages, origin, now):
             if isinstance(item, bytes):
                 self.receive(item, origin, now)
+                continue
+            to, data = item
+            connection = self._connections.get(to.channel)
+            if connection is not None and connection.usable:
+                connection.send(data)
             else:
-                self.send(*item)
+                self.send(to, data)
 
     def receive_odd(self, data: bytes, origin: Origin, now: float) -> None:
         if self._tap.on:

@@ -21,14 +21,16 @@ class Turns:
         self.rests += 1
         self.now += seconds
 
-    def turn(self, *reads: int, after: float) -> int:
-        """How often it rested in one turn with these reads, so long after the last one."""
+    def turn(self, *reads: int, after: float, takes: float = 0.0) -> int:
+        """How often it rested in one turn with these reads, so long after the last one; to see to
+        them takes so long."""
         before = self.rests
         self.now += after
 
         async def turn() -> None:
             for messages in reads:
                 self.gather.read(messages)
+                self.now += takes
             await asyncio.sleep(0)
 
         asyncio.run(turn())
@@ -45,6 +47,11 @@ def test_reads_that_follow_each_other_are_gathered() -> None:
     assert [turns.turn(1, after=BUSY_S / 2) for _ in range(4)] == [0, 1, 1, 1]
     assert turns.now == pytest.approx(100.0 + 4 * BUSY_S / 2 + 3 * REST_S)
     assert turns.turn(1, after=2 * BUSY_S) == 0, "quiet again"
+
+
+def test_work_is_no_quiet() -> None:
+    turns = Turns()
+    assert [turns.turn(9, 9, after=0.0, takes=BUSY_S) for _ in range(3)] == [0, 1, 1]
 
 
 def test_one_rest_a_turn() -> None:
