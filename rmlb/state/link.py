@@ -1,6 +1,7 @@
 """The link to the store: written behind, asked in time, looked at; lost and found again. SHELL.
 
-    behind     changed bindings leave within FLUSH_S, in batches, one under way at a time
+    behind     changed bindings leave within FLUSH_S (BUSY_FLUSH_S where they are many), in batches,
+               one under way at a time
     asked      Call-IDs for which a message waits, all that came meanwhile in one command
     looked at  every LOOK_S, and at once when this balancer has something to say: what the
                balancers share, merged by `Sharer.agree`, each member's calls
@@ -25,6 +26,11 @@ from rmlb.state.store import PATIENCE_S, Look, Store, StoreError
 
 FLUSH_S: Final = 0.004
 """From the first change to the command that carries it: five milliseconds with its way."""
+
+BUSY: Final = 20
+BUSY_FLUSH_S: Final = 0.01
+"""After a command with so many changes the next one waits longer: it is commands that cost, a tenth
+of what routing costs at 5,000 calls/s (docs/decisions/0020)."""
 
 BATCH: Final = 200
 """Bindings in one command: beyond that a command takes Redis longer than a millisecond or two."""
@@ -103,6 +109,13 @@ class LinkStats:
         default_factory=lambda: {what: Histogram() for what in ("write", "find", "look")}
     )
     """Of commands, in seconds."""
+
+
+def rest_s(written: int) -> float:
+    """From the start of a command with so many changes to the next one."""
+    if written == BATCH:  # more wait
+        return 0.0
+    return BUSY_FLUSH_S if written >= BUSY else FLUSH_S
 
 
 class Link:
@@ -195,9 +208,7 @@ class Link:
                 if not changes:
                     break
                 await self._write(changes)
-                if len(changes) < BATCH:
-                    # a command for each few changes costs several times as much
-                    await asyncio.sleep(begun + FLUSH_S - self._loop.time())
+                await asyncio.sleep(begun + rest_s(len(changes)) - self._loop.time())
 
     async def _keep_repeating(self) -> None:
         """All that is here, once; begins anew with each return of the store."""
