@@ -1,9 +1,9 @@
 """What it costs to be watched: CPU time of the balancer per message, with and without watchers.
 
-    python benchmarks/watching.py [--rate 120] [--seconds 8] [--rounds 2]
+    python benchmarks/watching.py [--rate N] [--seconds N] [--rounds N] [--engine compiled python]
 
 Runs the rig of the integration tests (real balancer, real sipp). The conditions follow each other
-within a round, and only ratios within a run count. Prints a table.
+within a round, and only ratios within a run count. Writes benchmarks/results/watching.md.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import platform
 import socket
 import statistics
 import sys
@@ -18,6 +19,7 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -117,23 +119,50 @@ def measure(condition: str, engine: str, rate: float, seconds: float) -> float:
             return spent / messages * 1e6
 
 
+def page(options: argparse.Namespace, found: dict[str, dict[str, list[float]]]) -> str:
+    """What was found, by engine and condition."""
+    lines = [
+        "# What it costs to be watched",
+        "",
+        f"- date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        f"- machine: {os.cpu_count()} cores, Linux {platform.release()}, {platform.machine()}",
+        f"- offered: {options.rate:g} calls/s for {options.seconds:g} s, {options.rounds} rounds",
+        "- method: processor time of keeper and worker over messages received, both directions;",
+        "  the conditions follow each other within a round; sipp at both ends, on the same cores;",
+        "  the ratio is the median of the rounds' ratios",
+    ]
+    for engine, conditions in found.items():
+        lines += ["", f"## {engine} engine", "", "| watched by | us per message | ratio | rounds |",
+                  "| --- | --- | --- | --- |"]  # fmt: skip
+        base = conditions["nobody watches"]
+        for condition, costs in conditions.items():
+            ratio = statistics.median(c / b for c, b in zip(costs, base, strict=True))
+            rounds = ", ".join(f"{cost:.1f}" for cost in costs)
+            lines.append(
+                f"| {condition} | {statistics.median(costs):.1f} | {ratio:.2f} | {rounds} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="What it costs to be watched.")
-    parser.add_argument("--rate", type=float, default=120)
+    parser.add_argument("--rate", type=float, default=1000, help="calls/s")
     parser.add_argument("--seconds", type=float, default=8)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--engine", default="python", choices=("python", "compiled"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--engine", default=["compiled"], choices=("python", "compiled"), nargs="+")
     options = parser.parse_args()
-    found: dict[str, list[float]] = {name: [] for name in CONDITIONS}
-    for _ in range(options.rounds):
-        for condition, costs in found.items():
-            costs.append(measure(condition, options.engine, options.rate, options.seconds))
-            print(f"  {condition}: {costs[-1]:.1f}", file=sys.stderr, flush=True)
-    base = statistics.median(found["nobody watches"])
-    print(f"{options.engine} engine, {options.rate:g} calls/s, us per message")
-    for condition, costs in found.items():
-        cost = statistics.median(costs)
-        print(f"{condition:<30} {cost:6.1f}  {cost / base:5.2f} x   {[round(c, 1) for c in costs]}")
+    found: dict[str, dict[str, list[float]]] = {
+        engine: {condition: [] for condition in CONDITIONS} for engine in options.engine
+    }
+    for turn in range(options.rounds):
+        for engine, conditions in found.items():
+            for condition, costs in conditions.items():
+                costs.append(measure(condition, engine, options.rate, options.seconds))
+                print(f"{turn + 1} of {options.rounds}: {engine}, {condition}: {costs[-1]:.1f} us",
+                      file=sys.stderr, flush=True)  # fmt: skip
+    text = page(options, found)
+    (HERE / "results" / "watching.md").write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":
