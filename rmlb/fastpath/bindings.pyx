@@ -534,6 +534,7 @@ cdef class Bindings:
         self.t.journal = False
         self.take_changes(MAX_CHANGES * 2)
         self._repeat = 0
+        self.t.listened = self._on_change is not None  # what the packet thread told of is gone
 
     def _is_worth_writing(self, uint32_t slot):
         cdef Bind* b = &self.t.items[slot]

@@ -172,6 +172,38 @@ def test_answers_return(site: Site) -> None:
     assert site.router.memory.bindings.calls[1] == 1
 
 
+def answered_call(site: Site, number: int) -> None:
+    """By the thread: a change of bindings."""
+    site.send(site.call_for(1, first=1000 * number))
+    sent, _ = receive(site.members[1])
+    site.send(answer(sent), by=site.members[1])
+    receive(site.caller)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_the_first_change_is_told_of(site: Site, lost: bool) -> None:
+    """Also of a store that was lost when a change had just been told of, and has come back."""
+    bindings = site.router.memory.bindings
+    told: list[int] = []
+    bindings.journal = True
+    bindings.on_change = lambda: told.append(bindings.changes_waiting)
+    site.packets.start()
+    if lost:
+        answered_call(site, 0)
+        assert select.select([site.packets.fileno()], [], [], LIMIT_S)[0]
+        bindings.forget_changes()
+        assert site.packets.take(32) == []
+        site.router.tell_changes()
+        assert told == [], "there is none any more"
+        bindings.journal = True
+    for number in (1, 2):
+        answered_call(site, number)
+    assert select.select([site.packets.fileno()], [], [], LIMIT_S)[0], "nobody was told"
+    assert site.packets.take(32) == []
+    site.router.tell_changes()
+    assert (told, bindings.on_change) == ([2], None)
+
+
 def test_a_refusal_is_reported_and_costs_nobody_else_anything(site: Site) -> None:
     """HA-RULES 6: the error fails the next send, to an innocent member; it is made once more."""
     dead = site.members[1].getsockname()
