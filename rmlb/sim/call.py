@@ -60,6 +60,7 @@ class Call:
         self._tally = tally
         self._stopping = stopping
         self._dialogs: dict[str, Dialog] = {}
+        self._acks: dict[tuple[str, int], SipText] = {}
         self._misrouted = 0
         self._over = asyncio.Event()
 
@@ -81,6 +82,8 @@ class Call:
 
     def further_2xx(self, invite: SipText, answer: SipText) -> None:
         """13.2.2.4: every 2xx is acknowledged; the dialog of a fork is ended as well."""
+        if not self._dialogs:
+            return  # read together with the first, whose turn comes next; it is sent again
         dialog = self._dialogs.get(answer.to_tag)
         if dialog is not None:
             self._acknowledge(dialog, invite.cseq)
@@ -168,7 +171,11 @@ class Call:
         return dialog
 
     def _acknowledge(self, dialog: Dialog, cseq: int) -> None:
-        self._agent.send(dialog.request("ACK", self._address, cseq=cseq), dialog.next_hop)
+        """13.2.2.4: a repeated 2xx gets the very same ACK again."""
+        key = dialog.remote_tag, cseq
+        if key not in self._acks:
+            self._acks[key] = dialog.request("ACK", self._address, cseq=cseq)
+        self._agent.send(self._acks[key], dialog.next_hop)
 
     def _invite(self) -> SipText:
         plan, here = self._plan, self._address

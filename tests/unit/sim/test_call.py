@@ -8,6 +8,7 @@ from collections.abc import Callable
 from sim_doubles import FakeScheduler, FakeWire
 
 from rmlb.sim.call import MEMBER_HEADER, Call, CallPlan
+from rmlb.sim.sip_server import SimulatedSipServer
 from rmlb.sim.sip_text import SipText, respond
 from rmlb.sim.tally import CallRecord, CallTally
 from rmlb.sim.user_agent import UserAgent
@@ -105,3 +106,37 @@ async def test_a_failed_reinvite_ends_the_call() -> None:
 async def test_an_answer_that_makes_no_dialog() -> None:
     record, _, _ = await make(lambda request: respond(request, 200, source=("192.0.2.9", 5060)))
     assert record.failure == "INVITE: unusable 200: no Contact in SIP/2.0 200 OK"
+
+
+async def test_a_repeated_2xx_gets_the_same_ack() -> None:
+    """One with another branch would be a request that sipp does not expect."""
+
+    class Repeating(AnsweringWire):
+        def send(self, message: SipText, to: Peer) -> None:
+            super().send(message, to)
+            if message.method == "INVITE":  # read in one turn of the loop with the first
+                invites[message.cseq] = message
+                self.agent.receive(Transport.UDP, answered(message), to)
+            elif message.method == "ACK" and len(acks(message.cseq)) == 1:
+                again = answered(invites[message.cseq])
+                asyncio.get_running_loop().call_soon(self.agent.receive, Transport.UDP, again, to)
+
+    def answered(invite: SipText) -> SipText:
+        answer = wire.answer(invite)
+        assert answer is not None
+        return answer
+
+    def acks(cseq: int) -> list[SipText]:
+        return [m for m, _ in wire.sent if m.method == "ACK" and m.cseq == cseq]
+
+    invites: dict[int, SipText] = {}
+    wire = Repeating()
+    wire.answer = member(1)
+    server = SimulatedSipServer(CallPlan(TARGET, hold_s=0.0), rate=1000, calls=1, wires=[wire])
+    wire.agent = server.agent
+    tally = await server.run()
+    assert (tally.completed, tally.forked) == (1, 0)
+    for cseq in (1, 2):
+        first, *again = acks(cseq)
+        assert again
+        assert set(again) == {first}
