@@ -550,6 +550,8 @@ class Node:
         if change.after is Health.OUT_OF_SERVICE:
             self._look_at_way(member_id)
             cause = self._cut_off.blame(member_id, time.monotonic())
+            if cause is not None:
+                self._watch.tracker(member_id).excuse()
         self._tell_health(member_id, change, cause)
         self._tell_readiness()
 

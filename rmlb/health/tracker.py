@@ -171,7 +171,7 @@ class Tracker:
         self._refusing_until = 0.0
         self._vouched_until = 0.0
         self._returned_at: float | None = None
-        self._flaps = 0
+        self._flaps = self._flaps_before = 0
         self._good_since: float | None = None
 
     def configure(self, settings: HealthSettings) -> None:
@@ -219,6 +219,10 @@ class Tracker:
         self._good = 0
         why = f"refused a call for {wait:g} s" if retry_after_s else "refused calls in a row"
         return self._become(Health.REFUSING, now, why)
+
+    def excuse(self) -> None:
+        """It has just gone out of service through no fault of its own: that was no flap."""
+        self._flaps = self._flaps_before
 
     def next_probe(self, now: float) -> ProbePlan:
         """The next probe, due at `now` or later; shorter and denser while suspect."""
@@ -290,6 +294,7 @@ class Tracker:
         definite = result.failure is Failure.UNREACHABLE and self.health is Health.SUSPECT
         if definite or self._failures >= self._settings.fall:
             self._refusing_until = 0.0
+            self._flaps_before = self._flaps
             if self.health is not Health.OUT_OF_SERVICE and self._returned_at is not None:
                 flapped = result.at - self._returned_at < FLAP_S
                 self._flaps = self._flaps + 1 if flapped else 0

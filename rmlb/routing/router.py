@@ -99,6 +99,7 @@ class Router:
         self.ownership = ownership or Always()
         memory.sources.spare(table.member_hosts)
         self.counters = Counters()
+        self._attended = True
 
     def held(self) -> AbstractContextManager[object]:
         """Nothing else touches memory meanwhile; to be held by whoever reads it from outside."""
@@ -114,6 +115,7 @@ class Router:
         What was remembered for a member that it says is out, or does not know any more, goes
         elsewhere, into the outbox.
         """
+        attends = self._attends(now)
         before, self.table = self.table, table
         self.memory.sources.spare(table.member_hosts)
         out = {m.id for m in table.members.values() if not m.reachable}
@@ -124,18 +126,21 @@ class Router:
         }
         if {m.id for m in table.taking} - {m.id for m in before.taking}:
             failed |= out  # what still rings with one of them may go to the one that is back
-        resending.take_over(failed, self._moment(now))
+        if attends:
+            resending.take_over(failed, self._moment(now))
 
     def look(self, now: float) -> None:
         """Repetitions, deadlines and silent members; some twenty times a second."""
-        resending.look(self._moment(now))
+        if self._attends(now):
+            resending.look(self._moment(now))
 
     def spared(self, member_id: int, now: float) -> None:
         """A suspect member answered a probe after all.
 
         What a broken connection to it may have lost is repeated, and its silence forgiven.
         """
-        resending.send_again(member_id, self._moment(now))
+        if self._attends(now):
+            resending.send_again(member_id, self._moment(now))
         self.memory.loads.forgive_silence(member_id)
 
     def take_outbox(self) -> list[Own]:
@@ -237,6 +242,21 @@ class Router:
         if message.is_request:
             return route_request(message, origin, self._moment(now), may_hold=may_hold)
         return route_response(message, origin, self._moment(now))
+
+    def _attends(self, now: float) -> bool:
+        """The owner alone decides what becomes of remembered requests: what another one would
+        answer or send elsewhere could not leave, and would be wrong when it owns again. Then it
+        catches up with the members that were lost meanwhile.
+        """
+        owner = self.ownership.may_forward()
+        if owner and not self._attended:
+            members = self.table.members.values()
+            for member in members:
+                self.memory.loads.forget_silence(member.id)
+            out = {member.id for member in members if not member.reachable}
+            resending.take_over(out, self._moment(now))
+        self._attended = owner
+        return owner
 
     def _moment(self, now: float) -> Moment:
         return Moment(self.table, self.memory, now)

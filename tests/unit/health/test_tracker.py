@@ -141,6 +141,21 @@ def test_a_transition_says_from_to_and_why() -> None:
     assert tracker.last_change is change
 
 
+def test_an_excused_outage_is_no_flap() -> None:
+    """Its cable was ours."""
+    tracker, plain = Tracker(Settings()), Tracker(Settings())
+    for each in (tracker, plain):
+        run(each, "200", start=0.0)
+        for start in (10.0, 20.0, 30.0):
+            run(each, "- - -", start=start)
+            assert each.health is Health.OUT_OF_SERVICE
+            if each is tracker:
+                each.excuse()
+            run(each, "200 200", start=start + 4)
+    assert tracker.health is Health.IN_SERVICE
+    assert plain.health is Health.OUT_OF_SERVICE
+
+
 def test_an_absurd_retry_after_is_cut() -> None:
     tracker = Tracker(Settings(rise=1))
     run(tracker, "200 503/86400", start=0.0)

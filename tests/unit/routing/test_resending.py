@@ -367,6 +367,55 @@ class TestOwnAnswers:
         assert self.repeated(trace) == []
 
 
+class TestNotTheOwner:
+    """A balancer whose cable is cut decides nothing for the one that has carried on."""
+
+    class Ownership:
+        def __init__(self) -> None:
+            self.owner = True
+
+        def may_forward(self) -> bool:
+            return self.owner
+
+    def away(self, *answers: int) -> tuple[Trace, Ownership]:
+        """A call waits when it owns no more; then all members fall silent, and some time passes."""
+        trace = Trace()
+        trace.bench.router.ownership = ownership = self.Ownership()
+        for status in answers:
+            trace.says(trace.first, status)
+        ownership.owner = False
+        trace.wait(0.2)
+        assert trace.out(trace.first) == []
+        assert trace.out(trace.second) == []
+        assert trace.wait(3.0) == []
+        return trace, ownership
+
+    def test_no_answer_of_its_own_comes_of_it(self) -> None:
+        trace, ownership = self.away(180)
+        for number in (1, 2):
+            trace.back(number)
+        ownership.owner = True
+        assert [own for own in trace.wait(8.0) if own.what == "answer"] == []
+
+    def test_it_reports_nobody_silent(self) -> None:
+        trace, ownership = self.away()
+        assert trace.bench.router.take_reports() == []
+        ownership.owner = True
+        trace.back(trace.first)
+        trace.wait(0.2)
+        assert trace.bench.router.take_reports() == []
+
+    @pytest.mark.parametrize("answers", [(), (180,)])
+    def test_who_owns_again_catches_up(self, answers: tuple[int, ...]) -> None:
+        trace, ownership = self.away(*answers)
+        trace.back(trace.second)
+        ownership.owner = True
+        sent = trace.wait(0.1)
+        assert [(own.what, own.to.member) for own in sent] == [("resend", trace.second)]
+        assert isinstance(trace.says(trace.second, 200), Forward)
+        trace.is_over()
+
+
 class TestInsideADialog:
     """Requests inside a dialog go to its holder."""
 
