@@ -1,7 +1,7 @@
 """How long the VIP is silent when its owner fails, beside keepalived 2.2.7 with Kamailio.
 
     python benchmarks/vip.py [CASE ...] [--tries N] [--interval 100ms --interval 10ms]
-                             [--transport udp|tcp] [--rate 200] [--minutes 30]
+                             [--transport udp|tcp] [--rate 100] [--minutes 30]
 
 Two hosts, a witness, members and a caller as network namespaces (tests/integration/rig_net.py).
 Calls by sipp flow through both systems all the time. `steady` has no fault: full load, scraping
@@ -30,7 +30,9 @@ from typing import Any, Self
 
 from vip_cases import CASES, Case, watched_and_reloaded
 from vip_resets import Resets
-from vip_systems import VIP, Keepalived, NetSipp, Rmlb, Site, System
+from vip_systems import VIP, Keepalived, Rmlb, Site, System
+
+from rig_net import NetSipp  # isort: skip - found by vip_systems
 
 HERE = Path(__file__).resolve().parent
 FILE = HERE / "results" / "vip.json"
@@ -83,6 +85,8 @@ class Calls:
         if result.failed:
             self.row["reasons"] = result.reasons
             sys.stderr.write(f"{self._caller.errors()[:4000]}\n")
+            for each in self._site.balancers.values():
+                sys.stderr.write(f"--- {each.name}\n{each.stderr[-20000:]}\n")
         if self._resets:
             self.row["resets"] = self._resets.count
         if result.exit_status in SIPP_FATAL:  # it says nothing of the system under test
@@ -252,7 +256,7 @@ def main() -> int:
     parser.add_argument("--tries", type=int, default=20)
     parser.add_argument("--interval", action="append", help="default: 100ms and 10ms")
     parser.add_argument("--transport", choices=["udp", "tcp"], default="udp")
-    parser.add_argument("--rate", type=float, default=200.0, help="calls/s")
+    parser.add_argument("--rate", type=float, default=100.0, help="calls/s")
     parser.add_argument("--minutes", type=float, default=30.0, help="of the case steady")
     given = parser.parse_args()
     chosen, results = given.case or names, Results(given.tries)

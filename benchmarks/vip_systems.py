@@ -17,7 +17,7 @@ from typing import Protocol
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "integration")]
 
-from rig_net import ADDRESSES, VIP, NetSipp, Site, listens  # noqa: E402 - found by the line above
+from rig_net import ADDRESSES, VIP, Site, listens  # noqa: E402 - found by the line above
 from rig_process import Process, wait_until  # noqa: E402
 
 from benchmarks import kamailio  # noqa: E402
