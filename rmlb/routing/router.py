@@ -99,7 +99,8 @@ class Router:
         self.ownership = ownership or Always()
         memory.sources.spare(table.member_hosts)
         self.counters = Counters()
-        self._attended = True
+        self._failed: set[int] = set()
+        """Members whose remembered requests are still to go elsewhere."""
 
     def held(self) -> AbstractContextManager[object]:
         """Nothing else touches memory meanwhile; to be held by whoever reads it from outside."""
@@ -115,24 +116,25 @@ class Router:
         What was remembered for a member that it says is out, or does not know any more, goes
         elsewhere, into the outbox.
         """
-        attends = self._attends(now)
         before, self.table = self.table, table
         self.memory.sources.spare(table.member_hosts)
         out = {m.id for m in table.members.values() if not m.reachable}
-        failed = {
+        self._failed |= {
             known.id
             for known in before.members.values()
             if known.reachable and (known.id in out or known.id not in table.members)
         }
         if {m.id for m in table.taking} - {m.id for m in before.taking}:
-            failed |= out  # what still rings with one of them may go to the one that is back
-        if attends:
-            resending.take_over(failed, self._moment(now))
+            self._failed |= out  # what still rings with one of them may go to the one that is back
+        self._attends(now)
 
     def look(self, now: float) -> None:
         """Repetitions, deadlines and silent members; some twenty times a second."""
         if self._attends(now):
             resending.look(self._moment(now))
+        else:
+            for member_id in self.table.members:
+                self.memory.loads.forget_silence(member_id)  # their answers go to the owner
 
     def spared(self, member_id: int, now: float) -> None:
         """A suspect member answered a probe after all.
@@ -246,16 +248,14 @@ class Router:
     def _attends(self, now: float) -> bool:
         """The owner alone decides what becomes of remembered requests: what another one would
         answer or send elsewhere could not leave, and would be wrong when it owns again. Then it
-        catches up with the members that were lost meanwhile.
+        sees to the members that were lost meanwhile and are not back.
         """
         owner = self.ownership.may_forward()
-        if owner and not self._attended:
-            members = self.table.members.values()
-            for member in members:
-                self.memory.loads.forget_silence(member.id)
-            out = {member.id for member in members if not member.reachable}
-            resending.take_over(out, self._moment(now))
-        self._attended = owner
+        if owner and self._failed:
+            members = self.table.members
+            lost = {n for n in self._failed if n not in members or not members[n].reachable}
+            self._failed.clear()
+            resending.take_over(lost, self._moment(now))
         return owner
 
     def _moment(self, now: float) -> Moment:
