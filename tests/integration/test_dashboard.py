@@ -229,6 +229,25 @@ class TestKeyboard:
             await page.keyboard.press("Enter")
             await expect(page.locator("#member-2 .badge", has_text="draining")).to_be_visible()
 
+    async def test_a_question_asked_at_once_after_another(
+        self, start: Start, tmp_path: Path
+    ) -> None:
+        lb, _ = balancer(start, tmp_path)
+        async with browser() as chromium, dashboard(chromium, url(lb)) as page:
+            await press(page, "draining", 2)
+            await page.evaluate(
+                """async () => {
+                    const dialog = document.getElementById("confirm");
+                    const told = new Promise((done) => dialog.addEventListener("close", done));
+                    dialog.close();
+                    document.querySelector('[data-action="draining"][data-member="2"]').click();
+                    await told;
+                }"""
+            )
+            await expect(page.locator("#confirm-yes")).to_be_focused()
+            await page.keyboard.press("Enter")
+            await expect(page.locator("#member-2 .badge", has_text="draining")).to_be_visible()
+
     async def test_focus_outlives_a_second_of_news(self, start: Start, tmp_path: Path) -> None:
         lb, _ = balancer(start, tmp_path)
         async with browser() as chromium, dashboard(chromium, url(lb)) as page:

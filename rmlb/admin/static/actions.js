@@ -84,6 +84,7 @@ function question(title, text, word, grave, tokenNeeded, work) {
     };
     byId("confirm-no").onclick = () => dialog.close();
     dialog.onclose = () => {
+      if (dialog.open) return; // the browser tells of a close later: of the question before this one
       byId("confirm-form").onsubmit = null;
       resolve(done);
     };
