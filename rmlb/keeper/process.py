@@ -30,7 +30,7 @@ from rmlb.script import ScriptEnd
 from rmlb.tether import Message
 from rmlb.vip.advert import Alongside, Keys
 from rmlb.vip.ballot import Farewell, Health, Release, Stop, Takeover
-from rmlb.vip.nics import MOST_MEMBERS
+from rmlb.vip.nics import MOST_MEMBERS, serves
 
 LONGEST_LOOK_S: Final = 0.1
 """The worker's stamps are looked at so often, or twice an interval."""
@@ -96,7 +96,7 @@ class Keeper:
             config.path, self._page, self._on_message, self._worker_begins, self._worker_ended
         )
         self._report = self._worker.report
-        self._pulse = Pulse(config.heartbeat.interval_s, self._alone, clock())
+        self._pulse = Pulse(config.heartbeat.interval_s, clock())
         interface = make_interface(config, self._stranger)
         provider = make_provider(config, interface, self._script_ended)
         self._host = Host(config, interface, self._report, self._elected)
@@ -231,12 +231,18 @@ class Keeper:
 
     def _judge_worker(self, now: float) -> None:
         stamped_at = min(self._page.stamps) / 1e9
-        if self._pulse.judge(stamped_at, self._worker.up, now):
+        alone = not self._other_serves(now)
+        if self._pulse.judge(stamped_at, self._worker.up, alone, now):
             if self._pulse.still and not self._stopping:
                 self._report("worker-still", True, {"for_s": round(now - stamped_at, 3)})
             self._give_health()
         elif self._worker.up and self._pulse.is_frozen(now) and not self._stopping:
             self._worker.signal(signal.SIGKILL)
+
+    def _other_serves(self, now: float) -> bool:
+        """Another balancer could take over and has a member in service."""
+        heard = self._holding.election.known.heard(now)
+        return any(peer.beat.ready and serves(peer.beat.score) for peer in heard)
 
     def _renew_will(self) -> None:
         requests, frames = self._holding.last_will()

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import Final
 
-STILL_S: Final = 0.025
-"""A worker is not taken to stand still before that, however short the interval."""
+STILL_S: Final = 0.05
+"""A worker is not taken to stand still before that, however short the interval (decision 22)."""
 
 ALONE_STILL_S: Final = 2.0
-"""The same where nobody else is there to take over: it is for the watchdog alone."""
+"""The same while nobody else is there who could serve calls: letting go would help no caller."""
+
+LATE_S: Final = 0.025
+"""A keeper that comes so late itself does not judge."""
 
 FROZEN_S: Final = 5.0
 """A worker that stands still for so long is killed and started again."""
@@ -20,9 +23,8 @@ FROZEN_S: Final = 5.0
 class Pulse:
     """One worker after the other."""
 
-    def __init__(self, interval_s: float, alone: bool, now: float) -> None:
-        """`alone`: nobody could take over."""
-        self._limit_s = ALONE_STILL_S if alone else max(2 * interval_s, STILL_S)
+    def __init__(self, interval_s: float, now: float) -> None:
+        self._limit_s = max(2 * interval_s, STILL_S)
         self._since = now
         self._looked_at = now
         self.still = True
@@ -40,11 +42,15 @@ class Pulse:
         """Since the last look, `pause_s` ago by plan, this process got no time itself."""
         late_s = now - self._looked_at - pause_s
         self._looked_at = now
-        return late_s > STILL_S
+        return late_s > LATE_S
 
-    def judge(self, stamped_at: float, up: bool, now: float) -> bool:
-        """`up`: it lives and has started; True if `still` has changed."""
-        still = not up or now - stamped_at > self._limit_s
+    def judge(self, stamped_at: float, up: bool, alone: bool, now: float) -> bool:
+        """`up`: it lives and has started; `alone`: nobody else could serve calls.
+
+        True if `still` has changed.
+        """
+        limit_s = ALONE_STILL_S if alone and not self.still else self._limit_s
+        still = not up or now - stamped_at > limit_s
         if still is self.still:
             return False
         self.still, self._since = still, now

@@ -24,6 +24,11 @@ GATEWAY_EVERY_S: Final = 1.0
 GATEWAY_FAILS: Final = 3
 
 
+def serves(score: int) -> bool:
+    """A host with that score has a member in service."""
+    return score % GATEWAY_WORTH > 0
+
+
 class Nics:
     """The watched interfaces. `on_change` gets the name and whether it has carrier."""
 

@@ -123,6 +123,24 @@ def test_worker_frozen(site: Site) -> None:
         freeze(owner.worker)
 
 
+def test_worker_still_while_the_other_balancer_reaches_no_member(site: Site) -> None:
+    """It would answer 503: a pause of the owner's worker is the lesser evil (decision 22)."""
+    site.wait_settled()
+    owner, standby = site.balancers[site.owner], site.balancers[3 - site.owner]
+    changes = told_changes(owner)
+    with site.cut(f"b{3 - site.owner}", "m1", "m2"):
+        for member in site.members:
+            standby.wait_health(member, "out of service")
+        with thawed() as freeze:
+            freeze(owner.worker)
+            time.sleep(0.6)
+        time.sleep(0.4)
+        assert told_changes(owner) == changes
+        assert owner.owner
+    for member in site.members:
+        standby.wait_health(member, "in service", timeout_s=90)
+
+
 def test_keeper_frozen(site: Site) -> None:
     with thawed() as freeze, moves(site, 900) as owner:
         freeze(owner.pid)
