@@ -22,7 +22,7 @@ BUFFER = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """All on loopback; the members' are consecutive."""
+    """The members' are consecutive."""
 
     proxy: int
     caller: int
@@ -59,7 +59,10 @@ class Load:
 
 
 class Generator:
-    """`size`: octets of a request, an answer has two thirds; `most`: dialogs at once."""
+    """`size`: octets of a request, an answer has two thirds; `most`: dialogs at once.
+
+    `namespace`, `host`: where it is, else on loopback; `proxy_host`: where the balancer is.
+    """
 
     def __init__(
         self,
@@ -71,13 +74,18 @@ class Generator:
         most: int = 65536,
         core: int | None = None,
         connections: int = 8,
+        namespace: str = "",
+        host: str = "127.0.0.1",
+        proxy_host: str = "127.0.0.1",
     ) -> None:
         command = [
+            *(["ip", "netns", "exec", namespace] if namespace else []),
             *(["taskset", "-c", str(core)] if core is not None else []),
             str(build("sipload")),
             f"--caller={ports.caller}", f"--proxy={ports.proxy}", f"--member={ports.member}",
             f"--members={ports.members}", f"--size={size}", f"--answer-size={size * 2 // 3}",
             f"--dialogs={most}", f"--buffer={BUFFER}", f"--connections={connections}",
+            f"--host={host}", f"--proxy-host={proxy_host}",
             *(["--tcp"] if transport == "tcp" else []),
             *(["--direct"] if direct else []),
         ]  # fmt: skip

@@ -1,13 +1,13 @@
 """How long the VIP is silent when its owner fails, beside keepalived 2.2.7 with Kamailio.
 
     python benchmarks/vip.py [CASE ...] [--tries N] [--interval 100ms --interval 10ms]
-                             [--transport udp|tcp] [--rate 100] [--minutes 30]
+                             [--transport udp|tcp] [--rate 100] [--minutes 30] [--load 1000]
 
 Two hosts, a witness, members and a caller as network namespaces (tests/integration/rig_net.py).
-Calls by sipp flow through both systems all the time. `steady` has no fault: full load, scraping
-and reloads for --minutes, at the shortest interval given. Every row is written to
-benchmarks/results/vip.json and vip.md as soon as it is there. Needs a machine that does nothing
-else.
+Calls by sipp flow through both systems all the time. `steady` has no fault: scraping and reloads
+for --minutes, at the shortest interval given, under --load calls/s of sipload, which plays SIP
+Server and the members and sends nothing twice. Every row is written to benchmarks/results/vip.json
+and vip.md as soon as it is there. Needs a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from typing import Any, Self
 
 from vip_cases import CASES, Case, watched_and_reloaded
 from vip_resets import Resets
-from vip_systems import VIP, Keepalived, Rmlb, Site, System
+from vip_systems import ADDRESSES, VIP, Keepalived, Rmlb, Site, System
 
-from rig_net import NetSipp  # isort: skip - found by vip_systems
+from benchmarks.generator import Generator, Ports  # isort: skip - found by vip_systems
+from rig_net import NetSipp  # isort: skip
 
 HERE = Path(__file__).resolve().parent
 FILE = HERE / "results" / "vip.json"
@@ -135,18 +136,37 @@ def row_of(system: System, name: str, tries: int, calls: Calls) -> dict[str, Any
 
 def steady(minutes: float, interval: str, rate: float) -> dict[str, Any]:
     """Owner changes in so many minutes without any fault."""
-    with tempfile.TemporaryDirectory() as folder, Site(Path(folder)) as site:
-        system = Rmlb(site, interval, "udp")
+    host = ADDRESSES["caller"]
+    ports = Ports(proxy=5060, caller=5070, admin=0, member=5081, members=2)
+    with tempfile.TemporaryDirectory() as folder, Site(Path(folder)) as site, ExitStack() as stack:
+        load = stack.enter_context(
+            Generator(ports, namespace=site.name("caller"), host=host, proxy_host=VIP)
+        )
+        system = Rmlb(site, interval, "udp", [f"{host}:{ports.member + n}" for n in (0, 1)])
         before = system.takeovers()
-        with Calls(site, "udp", rate) as calls, watched_and_reloaded(system):
-            time.sleep(60 * minutes)
+        with watched_and_reloaded(system):
+            found = load.calls(rate, 60 * minutes)
         changes = system.takeovers() - before
+        held_up = [
+            round(1000 * each.metrics().total("rmlb_keeper_held_up_seconds"), 1)
+            for each in site.balancers.values()
+        ]
+        if changes or found.failed or found.lost:
+            for each in site.balancers.values():
+                sys.stderr.write(f"--- {each.name}\n{each.stderr[-20000:]}\n")
         system.end()
         return {
             "minutes": minutes,
             "rate": rate,
+            "messages_per_s": round(found.messages_per_s),
             "owner_changes": changes,
-            "calls": calls.row,
+            "held_up_ms": held_up,
+            "calls": {
+                "made": found.started,
+                "failed": found.failed,
+                "unfinished": found.lost,
+                "misrouted": found.misrouted,
+            },
         }
 
 
@@ -219,7 +239,8 @@ def cells(row: dict[str, Any]) -> list[str]:
     run = f"{row['date']}, {row['commit']}"
     if row["case"] == STEADY:
         text = f"none, {row['minutes']:g} min at {row['rate']:g} calls/s, scraped, reloaded"
-        changes = f"{row['owner_changes']} owner changes"
+        changes = f"{row['owner_changes']} owner changes; {row['messages_per_s']:,} messages/s; "
+        changes += f"keepers held up {_short(row['held_up_ms'])} ms at most"
         return [text, row["system"], "1", "-", "-", str(calls["made"]), failed,
                 str(calls["misrouted"]), changes, run]  # fmt: skip
     known = ("moves", "address_gone_s", "first_answer_s")
@@ -258,6 +279,7 @@ def main() -> int:
     parser.add_argument("--transport", choices=["udp", "tcp"], default="udp")
     parser.add_argument("--rate", type=float, default=100.0, help="calls/s")
     parser.add_argument("--minutes", type=float, default=30.0, help="of the case steady")
+    parser.add_argument("--load", type=float, default=1000.0, help="calls/s of the case steady")
     given = parser.parse_args()
     chosen, results = given.case or names, Results(given.tries)
     intervals = given.interval or ["100ms", "10ms"]
@@ -275,7 +297,7 @@ def main() -> int:
                 system.end()
     if STEADY in chosen:
         interval = min(intervals, key=lambda each: float(each.removesuffix("ms")))
-        row = steady(given.minutes, interval, given.rate)
+        row = steady(given.minutes, interval, given.load)
         results.add(case=STEADY, system=Rmlb.name, interval=interval, transport="udp", **row)
     sys.stdout.write(results.page)
     return 0

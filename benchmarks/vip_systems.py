@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -88,16 +89,20 @@ class Rmlb:
 
     name = "rmlb"
 
-    def __init__(self, site: Site, interval: str, transport: str) -> None:
+    def __init__(
+        self, site: Site, interval: str, transport: str, members: Sequence[str] = ()
+    ) -> None:
+        """`members`: where others are that listen already, else simulated RMs are started."""
         self.site = site
         site.start_redis()
-        start_members(site, transport)
+        places = [f"{ADDRESSES[host]}:5060" for host in ("m1", "m2")]
+        if not members:
+            start_members(site, transport)
         for number in (1, 2):
             path = site.make_balancer(number, interval=interval).config_path
             text = path.read_text()
-            for member in ("m1", "m2"):
-                place = f"{ADDRESSES[member]}:5060"
-                text = text.replace(f'"{place}"', f'"{transport}:{place}"')
+            for place, other in zip(places, members or places, strict=True):
+                text = text.replace(f'"{place}"', f'"{transport}:{other}"')
             path.write_text(text)
         site.begin_balancers()
 

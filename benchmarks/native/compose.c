@@ -67,10 +67,12 @@ static char *number(char *at, uint32_t value) {
 
 static char *transport(char *at) { return wording.stream ? TEXT(at, "TCP") : TEXT(at, "UDP"); }
 
-static char *uri(char *at, const char *user, unsigned port) {
+static char *uri(char *at, const char *user, const char *host, unsigned port) {
     at = TEXT(at, "sip:");
     at = add(at, user, strlen(user));
-    at = TEXT(at, "@127.0.0.1:");
+    *at++ = '@';
+    at = add(at, host, strlen(host));
+    *at++ = ':';
     at = number(at, port);
     return wording.stream ? TEXT(at, ";transport=tcp") : at;
 }
@@ -153,10 +155,13 @@ size_t compose_request(char *start, const struct names *n, enum method method, u
     bool modest = wording.request_size < MODEST, initial = n->member_port == 0;
     char *at = add(start, METHOD_NAME[method], strlen(METHOD_NAME[method]));
     *at++ = ' ';
-    at = initial ? uri(at, "msml", wording.proxy_port) : uri(at, "rm", n->member_port);
+    at = initial ? uri(at, "msml", wording.proxy_host, wording.proxy_port)
+                 : uri(at, "rm", wording.host, n->member_port);
     at = TEXT(at, " SIP/2.0\r\nVia: SIP/2.0/");
     at = transport(at);
-    at = TEXT(at, " 127.0.0.1:");
+    *at++ = ' ';
+    at = add(at, wording.host, strlen(wording.host));
+    *at++ = ':';
     at = number(at, wording.caller_port);
     at = TEXT(at, ";branch=z9hG4bK");
     at = hex(at, n->epoch, 4);
@@ -187,7 +192,7 @@ size_t compose_request(char *start, const struct names *n, enum method method, u
     at = add(at, n->route, n->route_len);
     if (method == INVITE || method == INFO || !modest) {
         at = TEXT(at, "Contact: <");
-        at = uri(at, "4021", wording.caller_port);
+        at = uri(at, "4021", wording.host, wording.caller_port);
         at = TEXT(at, ">\r\n");
     }
     if (!modest) {
@@ -233,7 +238,7 @@ size_t compose_answer(char *start, const struct message *m, const struct names *
     at = SPAN(at, m->call_id);
     at = SPAN(at, m->cseq_line);
     at = TEXT(at, "Contact: <");
-    at = uri(at, "rm", port);
+    at = uri(at, "rm", wording.host, port);
     at = TEXT(at, ">\r\n");
     bool modest = wording.answer_size < MODEST / 2;
     if (!modest) {

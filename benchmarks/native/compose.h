@@ -6,6 +6,7 @@
 #include "scan.h"
 
 struct wording { /* fixed for one generator */
+    const char *host, *proxy_host; /* IPv4; ours is the caller's and every member's */
     unsigned caller_port, proxy_port;
     bool stream;
     unsigned request_size, answer_size; /* octets: at least what the headers need */

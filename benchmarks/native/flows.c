@@ -52,7 +52,7 @@ void flows_prepare(const struct stage *who, uint32_t count, uint16_t first_epoch
     capacity = count;
     dialogs = calloc(count, sizeof *dialogs);
     spare = calloc(count, sizeof *spare);
-    proxy = loopback(wording.proxy_port);
+    proxy = place(wording.proxy_host, wording.proxy_port);
     out = &idle_outcome;
     if (dialogs == NULL || spare == NULL)
         exit(1);
@@ -109,8 +109,8 @@ static void send_request(uint32_t index, enum method method, uint64_t now,
     size_t len = compose_request(room(e), &names, method, d->cseq, refused_to);
     struct sockaddr_in to = proxy;
     if (stage.direct)
-        to = loopback(stage.first_member_port +
-                      (d->state == INVITING ? index % stage.members : d->member));
+        to = place(wording.host, stage.first_member_port +
+                                     (d->state == INVITING ? index % stage.members : d->member));
     if (method == ACK) {
         d->sent_ack = now;
         out->acks_sent += refused_to == NULL;

@@ -2,6 +2,7 @@
 #include "link.h"
 
 #include "clock.h"
+#include "compose.h"
 #include "scan.h"
 
 #include <arpa/inet.h>
@@ -36,9 +37,9 @@ static void must(bool ok, const char *what) {
     }
 }
 
-struct sockaddr_in loopback(unsigned port) {
+struct sockaddr_in place(const char *host, unsigned port) {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    must(inet_pton(AF_INET, host, &a.sin_addr) == 1, host);
     return a;
 }
 
@@ -70,7 +71,7 @@ static void set_buffers(int fd, int buffer) {
 }
 
 static void bind_to(int fd, unsigned port) {
-    struct sockaddr_in a = loopback(port);
+    struct sockaddr_in a = place(wording.host, port);
     int on = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     must(bind(fd, (struct sockaddr *)&a, sizeof a) == 0, "bind");
@@ -80,7 +81,7 @@ struct endpoint *open_datagram(enum role role, unsigned index, unsigned port, in
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
     must(fd >= 0, "socket");
     set_buffers(fd, buffer);
-    struct sockaddr_in a = loopback(port);
+    struct sockaddr_in a = place(wording.host, port);
     must(bind(fd, (struct sockaddr *)&a, sizeof a) == 0, "bind");
     struct endpoint *e = watch(fd, role, index);
     e->out = malloc(e->out_room = OUT_UDP);
@@ -103,7 +104,7 @@ struct endpoint *open_connection(enum role role, unsigned index, unsigned port, 
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     must(fd >= 0, "socket");
     set_buffers(fd, buffer);
-    struct sockaddr_in a = loopback(port);
+    struct sockaddr_in a = place(wording.proxy_host, port);
     must(connect(fd, (struct sockaddr *)&a, sizeof a) == 0, "connect");
     return adopt_stream(fd, role, index);
 }

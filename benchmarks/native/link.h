@@ -39,7 +39,7 @@ extern struct tallies link_tallies;
 typedef void deliver_fn(struct endpoint *e, const struct sockaddr_in *from, const char *data,
                         size_t len, uint64_t now);
 
-struct sockaddr_in loopback(unsigned port);
+struct sockaddr_in place(const char *host, unsigned port);
 struct endpoint *open_datagram(enum role role, unsigned index, unsigned port, int buffer);
 struct endpoint *open_connection(enum role role, unsigned index, unsigned port, int buffer);
 struct endpoint *open_listener(unsigned index, unsigned port);

@@ -30,7 +30,7 @@ void scrape_due(uint64_t now) {
         return;
     }
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in to = loopback(port);
+    struct sockaddr_in to = place("127.0.0.1", port);
     if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to) != 0 ||
         send(fd, REQUEST, sizeof REQUEST - 1, MSG_NOSIGNAL) < 0)
         return;

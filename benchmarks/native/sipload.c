@@ -1,4 +1,4 @@
-/* sipload: SIP Server and the Resource Managers in one process on loopback, for measuring what
+/* sipload: SIP Server and the Resource Managers in one process and on one host, to measure what
  * stands between them. Orders come as lines on standard input, results leave as JSON lines:
  *
  *   establish count=N [window=N]             live dialogs, kept until it ends
@@ -128,9 +128,11 @@ int main(int argc, char **argv) {
         {"tcp", no_argument, NULL, 't'},           {"connections", required_argument, NULL, 'k'},
         {"direct", no_argument, NULL, 'd'},        {"size", required_argument, NULL, 's'},
         {"answer-size", required_argument, NULL, 'a'}, {"dialogs", required_argument, NULL, 'D'},
-        {"buffer", required_argument, NULL, 'b'},  {NULL, 0, NULL, 0}};
+        {"buffer", required_argument, NULL, 'b'},  {"host", required_argument, NULL, 'h'},
+        {"proxy-host", required_argument, NULL, 'H'}, {NULL, 0, NULL, 0}};
     uint32_t dialogs = 65536;
     unsigned connections = 8;
+    wording.host = wording.proxy_host = "127.0.0.1";
     wording.request_size = 900;
     wording.answer_size = 600;
     wording.salt = (uint32_t)(now_ns() >> 8) ^ (uint32_t)getpid() << 16;
@@ -147,6 +149,8 @@ int main(int argc, char **argv) {
         case 's': wording.request_size = value; break;
         case 'a': wording.answer_size = value; break;
         case 'D': dialogs = value; break;
+        case 'h': wording.host = optarg; break;
+        case 'H': wording.proxy_host = optarg; break;
         case 'b': buffer = (int)value; break;
         default: return 2;
         }
@@ -156,7 +160,8 @@ int main(int argc, char **argv) {
         (wording.stream && stage.direct)) {
         fprintf(stderr, "usage: sipload --caller PORT --proxy PORT --member FIRST-PORT [--members N] "
                         "[--tcp [--connections N]] [--direct] [--size OCTETS] [--answer-size OCTETS] "
-                        "[--dialogs MOST] [--buffer OCTETS]\n");
+                        "[--dialogs MOST] [--buffer OCTETS] [--host OURS] "
+                        "[--proxy-host ADDRESS]\n");
         return 2;
     }
     compose_prepare();
