@@ -4,10 +4,11 @@
                              [--transport udp|tcp] [--rate 100] [--minutes 30] [--load 1000]
 
 Two hosts, a witness, members and a caller as network namespaces (tests/integration/rig_net.py).
-Calls by sipp flow through both systems all the time. `steady` has no fault: scraping and reloads
-for --minutes, at the shortest interval given, under --load calls/s of sipload, which plays SIP
-Server and the members and sends nothing twice. Every row is written to benchmarks/results/vip.json
-and vip.md as soon as it is there. Needs a machine that does nothing else.
+Calls (vip_calls.py) flow through both systems all the time. `steady` has no fault: scraping and
+reloads for --minutes, at the shortest interval given, under --load calls/s of sipload, which plays
+SIP Server and the members and sends nothing twice. Every row is written to
+benchmarks/results/vip.json and vip.md as soon as it is there. Needs a machine that does nothing
+else.
 """
 
 from __future__ import annotations
@@ -26,72 +27,19 @@ import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+from vip_calls import Calls, calls_over, show_events
 from vip_cases import CASES, Case, watched_and_reloaded
-from vip_resets import Resets
 from vip_systems import ADDRESSES, VIP, Keepalived, Rmlb, Site, System
 
 from benchmarks.generator import Generator, Ports  # isort: skip - found by vip_systems
-from rig_net import NetSipp  # isort: skip
 
 HERE = Path(__file__).resolve().parent
 FILE = HERE / "results" / "vip.json"
 STEADY = "steady"
-HOLD_MS = 1500
-"""Between the requests of a call: longer than 2 T1, or sipp would take a member's repeated 200 to
-the first INVITE for the one to the second."""
-
-SIPP_FATAL = (254, 255)
-"""How sipp ends when it finds itself at fault: over TCP sometimes after a reconnection."""
-
 KEY = ("case", "system", "interval", "transport")
 """A row replaces the one that has all of these alike."""
-
-
-class Calls:
-    """sipp through the VIP: whole calls with a re-INVITE, as long as it is open."""
-
-    def __init__(self, site: Site, transport: str, rate: float) -> None:
-        self._site = site
-        self._resets = Resets(site) if transport == "tcp" else None
-        args = ["-recv_timeout", "20000"]
-        if self._resets:  # a caller whose connection is reset makes a new one and goes on
-            args += ["-max_reconnect", "10000", "-reconnect_close", "false"]
-            args += ["-reconnect_sleep", "5"]
-        self._caller = NetSipp.at(
-            site, "caller", "uac_full", target=f"{VIP}:5060", rate=rate, calls=10_000_000,
-            timeout_s=36_000.0, hold_ms=HOLD_MS, name=f"calls-{time.monotonic_ns()}", args=args,
-            transport="t1" if self._resets else "u1",
-        )  # fmt: skip
-        self.row: dict[str, Any] = dict.fromkeys(("made", "failed", "unfinished", "misrouted"), 0)
-
-    def __enter__(self) -> Self:
-        if self._resets:
-            self._resets.__enter__()
-        self._caller.start()
-        return self
-
-    def __exit__(self, *why: object) -> None:
-        if self._resets:
-            self._resets.__exit__(*why)
-        result = self._caller.stop(40.0)
-        self._caller.kill()
-        self.row = {
-            "made": result.created,
-            "failed": result.failed,
-            "unfinished": result.created - result.successful - result.failed,
-            "misrouted": result.reasons.get("FailedStrcmpDoesntMatch", 0),
-        }
-        if result.failed:
-            self.row["reasons"] = result.reasons
-            sys.stderr.write(f"{self._caller.errors()[:4000]}\n")
-            for each in self._site.balancers.values():
-                sys.stderr.write(f"--- {each.name}\n{each.stderr[-20000:]}\n")
-        if self._resets:
-            self.row["resets"] = self._resets.count
-        if result.exit_status in SIPP_FATAL:  # it says nothing of the system under test
-            self.row["caller_died"] = self._caller.stderr.strip().splitlines()[-2:]
 
 
 def one_try(system: System, case: Case) -> dict[str, Any]:
@@ -152,8 +100,7 @@ def steady(minutes: float, interval: str, rate: float) -> dict[str, Any]:
             for each in site.balancers.values()
         ]
         if changes or found.failed or found.lost:
-            for each in site.balancers.values():
-                sys.stderr.write(f"--- {each.name}\n{each.stderr[-20000:]}\n")
+            show_events(site)
         system.end()
         return {
             "minutes": minutes,
@@ -206,8 +153,10 @@ METHOD = (
     "two owners: probes by frames to each host's MAC that both answered at once",
     "keepalived 2.2.7: unicast, same interval, /32, nopreempt",
     "Kamailio 5.6.3 on both hosts: stateless dispatcher by Call-ID, no probing of members",
-    "calls by sipp to simulated RMs: INVITE, re-INVITE, BYE; misrouted: answered by another member "
-    "than the To tag names (a 481 is a failed call)",
+    "calls to simulated RMs, over UDP by sipp, over TCP by the simulated SIP Server: INVITE, "
+    "re-INVITE, BYE; misrouted: answered by another member than the To tag names (a 481 is a "
+    "failed call)",
+    "over TCP nothing is sent twice: what waits for an answer when its connection is reset fails",
     "resets: TCP segments with RST from the virtual IP that reached the caller, in all tries",
 )
 
@@ -235,7 +184,8 @@ def cells(row: dict[str, Any]) -> list[str]:
     failed = f"{calls['failed']}" + f" + {calls['unfinished']} unfinished" * bool(
         calls["unfinished"]
     )
-    failed += " (sipp itself died)" * ("caller_died" in calls)
+    if reasons := calls.get("reasons"):
+        failed += f" ({', '.join(f'{count} {why}' for why, count in reasons.items())})"
     run = f"{row['date']}, {row['commit']}"
     if row["case"] == STEADY:
         text = f"none, {row['minutes']:g} min at {row['rate']:g} calls/s, scraped, reloaded"
@@ -290,7 +240,7 @@ def main() -> int:
                 system: System = kind(site, interval, given.transport)
                 for name in faults:
                     if kind is Rmlb or CASES[name].keepalived:
-                        calls = Calls(site, given.transport, given.rate)
+                        calls = calls_over(given.transport, site, given.rate)
                         row = row_of(system, name, given.tries, calls)
                         results.add(case=name, system=kind.name, interval=interval,
                                     transport=given.transport, **row)  # fmt: skip

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from rmlb.admin.views import PeerView
-from rmlb.config import Config
+from rmlb.config import Config, digest_of
 from rmlb.events import Event, EventName, Severity
 from rmlb.ownership import Page
 from rmlb.tether import Message, Tether
@@ -81,6 +81,11 @@ class Duty:
     def say_started(self) -> None:
         """Everything is open: calls can be carried."""
         self._say("started")
+
+    def say_configured(self, config: Config) -> None:
+        """What is in force now, after a start or a reload: secrets and what peers compare."""
+        secrets = list(config.security.secrets)
+        self._say("configured", secrets=secrets, digest=digest_of(config).hex())
 
     def say_members(self, count: int, local: bool) -> None:
         """How many members can take calls, for the score; whether the local one is in service."""

@@ -241,6 +241,7 @@ class Node:
         )
         if self._duty is not None:
             self._duty.say_started()
+            self._duty.say_configured(config)
 
     def told_to_stop(self, drain: bool) -> None:
         """Once: drain; a second time, or without `drain`: at once."""
@@ -303,6 +304,11 @@ class Node:
         self._keep(self._reload(), "reload")
 
     async def _reload(self) -> None:
+        await self._read_again()
+        if self._duty is not None:
+            self._duty.say_configured(self._config)
+
+    async def _read_again(self) -> None:
         path = self._config.path
         try:  # in a thread: some 50 ms in which no packet should wait
             fresh = await asyncio.to_thread(configuration.load, path)

@@ -4,7 +4,7 @@ One object a packet, `is` names it. The end of the one process is the end of the
 other one sees at once. Works in asyncio and in uvloop. Knows nothing of what is said.
 
 From the keeper: `standing`, `event`, `succession`, `answer`, `stop`. From the worker: `started`,
-`health`, `succession`, `command`.
+`configured`, `health`, `succession`, `command`.
 """
 
 from __future__ import annotations

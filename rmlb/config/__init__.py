@@ -21,6 +21,7 @@ from rmlb.config.calls import (
     RetryConfig,
     SipConfig,
 )
+from rmlb.config.digest import digest_of
 from rmlb.config.loading import load, parse
 from rmlb.config.problem import ConfigError, Problem
 from rmlb.config.rendering import render
@@ -44,6 +45,7 @@ __all__ = [
     "load",
     "parse",
     "render",
+    "digest_of",
     "warnings",
     "expected_takeover",
     "Config",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 
-from rmlb.config import Config, VipProvider
+from rmlb.config import Config, VipProvider, digest_of
 from rmlb.ownership import Page, clock
 from rmlb.script import ScriptEnd
 from rmlb.vip.advert import Alongside, Keys
@@ -80,21 +79,3 @@ def other_balancers(config: Config) -> int:
     """Besides this one; `[heartbeat] peers` names each once for every path."""
     paths, peers = max(1, len(config.heartbeat.listen)), len(config.heartbeat.peers)
     return min(peers, 1) if peers <= paths else -(-peers // paths)
-
-
-def digest_of(config: Config) -> bytes:
-    """Of all by which two balancers must route alike (HA-RULES 3)."""
-    parts = (
-        config.cluster.ha_mode,
-        config.cluster.hotstandby,
-        config.cluster.name,
-        sorted((n, rm.sip, rm.weight) for n, rm in config.rm.items()),
-        config.affinity.algorithm,
-        config.affinity.keys,
-        config.affinity.hash_key,
-        config.affinity.ttl_s,
-        config.sip.record_route,
-        config.sip.via_host,
-        sorted(map(str, config.virtual_addresses)),
-    )
-    return hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()

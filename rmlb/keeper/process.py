@@ -14,12 +14,11 @@ import time
 from collections.abc import Coroutine
 from typing import Final
 
-from rmlb import config as configuration
 from rmlb import will
-from rmlb.config import Config, ConfigError, VipProvider
+from rmlb.config import Config, VipProvider
 from rmlb.events import Event, EventName, Severity, Value, write_log
 from rmlb.keeper.host import Host
-from rmlb.keeper.making import digest_of, make_holding, make_interface, make_provider
+from rmlb.keeper.making import make_holding, make_interface, make_provider
 from rmlb.keeper.pulse import Pulse
 from rmlb.keeper.relay import Relay
 from rmlb.keeper.standing import standing_of
@@ -87,7 +86,7 @@ class Keeper:
         """Opens everything that the VIP needs. Raises OSError, ValueError with one clear line."""
         self._config = config
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stopping = False
+        self._stopping = self._reloading = False
         self._shown = ""
         self._members = 0
         self._local_alive = False
@@ -154,19 +153,23 @@ class Keeper:
         await self._worker.end_within(self._config.drain.limit_s + END_S)
 
     def reload(self) -> None:
-        """SIGHUP: the worker reads the configuration again; of ours only the secrets may change."""
+        """SIGHUP: the worker reads the configuration again, and says what is in force then.
+
+        Read here it would hold up heartbeats by more than short intervals allow.
+        """
+        self._reloading = True
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         self._worker.signal(signal.SIGHUP)
-        self._keep(self._reload(), "reload")
 
-    async def _reload(self) -> None:
-        with contextlib.suppress(ConfigError):  # the worker says what is wrong
-            fresh = await asyncio.to_thread(configuration.load, self._config.path)
-            heartbeats = self._holding.heartbeats
-            if heartbeats is not None and fresh.security.secrets:
-                heartbeats.keys = Keys(fresh.security.secrets)
-            self._relay.route_by(digest_of(fresh))
-        notify("READY=1")
+    def _configured(self, secrets: list[str], digest: bytes) -> None:
+        """What of the worker's configuration is the keeper's too."""
+        heartbeats = self._holding.heartbeats
+        if heartbeats is not None and secrets:
+            heartbeats.keys = Keys(secrets)
+        self._relay.route_by(digest)
+        if self._reloading:
+            self._reloading = False
+            notify("READY=1")
 
     async def _close(self) -> None:
         _be_patient()
@@ -196,6 +199,8 @@ class Keeper:
             notify("READY=1")
             self._show_standing()
             self._judge_worker(clock())
+        elif what == "configured":
+            self._configured(message["secrets"], bytes.fromhex(message["digest"]))
         elif what == "health":
             self._members = int(message["members"])
             self._local_alive = bool(message["local"])

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from rig_net import NetBalancer, NetSipp, Site, kill_all
+from rig_net import SECRET, NetBalancer, NetSipp, Site, kill_all
 from rig_process import wait_until
 from rig_sipp import assert_all_succeeded
 
@@ -228,6 +228,34 @@ def test_everything_frozen(site: Site) -> None:
 
 def not_owner(balancer: NetBalancer) -> float:
     return balancer.metrics().total("rmlb_messages_dropped_total", reason="not_owner")
+
+
+def test_secrets_rotate_while_heartbeats_go_on(site: Site) -> None:
+    """The keeper takes from its worker what is in force, and nothing of what was refused."""
+    site.wait_settled()
+    both = list(site.balancers.values())
+    lost = [len(each.told("peer-lost")) for each in both]
+    written = {each: each.config_path.read_text() for each in both}
+
+    def reload(balancer: NetBalancer, secrets: str, event: str, interval: str = "100ms") -> None:
+        text = written[balancer].replace(f'secret = "{SECRET}"', f"secret = {secrets}")
+        balancer.config_path.write_text(
+            text.replace('interval = "100ms"', f'interval = "{interval}"')
+        )
+        told = len(balancer.told(event))
+        balancer.send_signal(signal.SIGHUP)
+        wait_until(event, lambda: len(balancer.told(event)) > told)
+
+    new = "another secret of the site's own"
+    reload(both[0], f'"{new}"', "config-rejected", interval="200ms")
+    time.sleep(0.6)
+    for secrets in (f'["{SECRET}", "{new}"]', f'["{new}", "{SECRET}"]', f'"{new}"',
+                    f'["{new}", "{SECRET}"]', f'["{SECRET}", "{new}"]', f'"{SECRET}"'):  # fmt: skip
+        for each in both:
+            reload(each, secrets, "reloaded")
+    time.sleep(0.6)
+    assert [len(each.told("peer-lost")) for each in both] == lost
+    site.wait_settled()
 
 
 def test_partition_with_witness(site: Site) -> None:
