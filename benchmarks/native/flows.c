@@ -42,10 +42,17 @@ static uint32_t capacity, established, next_live;
 static uint32_t *spare, spares, first_spare; /* free dialogs, longest free first */
 static struct queue ringing, talking, settled, refused;
 static struct sockaddr_in proxy;
+static struct sockaddr_in member; /* but for its port */
 static const struct order *order;
 static struct outcome *out;
 static struct outcome idle_outcome; /* of what arrives between runs */
 static uint64_t progress, repeated; /* when something last happened; when INVITEs were sent again */
+
+static struct sockaddr_in member_place(uint32_t index) {
+    struct sockaddr_in to = member;
+    to.sin_port = htons((uint16_t)(stage.first_member_port + index));
+    return to;
+}
 
 void flows_prepare(const struct stage *who, uint32_t count, uint16_t first_epoch) {
     stage = *who;
@@ -53,6 +60,7 @@ void flows_prepare(const struct stage *who, uint32_t count, uint16_t first_epoch
     dialogs = calloc(count, sizeof *dialogs);
     spare = calloc(count, sizeof *spare);
     proxy = place(wording.proxy_host, wording.proxy_port);
+    member = place(wording.host, 0);
     out = &idle_outcome;
     if (dialogs == NULL || spare == NULL)
         exit(1);
@@ -109,8 +117,7 @@ static void send_request(uint32_t index, enum method method, uint64_t now,
     size_t len = compose_request(room(e), &names, method, d->cseq, refused_to);
     struct sockaddr_in to = proxy;
     if (stage.direct)
-        to = place(wording.host, stage.first_member_port +
-                                     (d->state == INVITING ? index % stage.members : d->member));
+        to = member_place(d->state == INVITING ? index % stage.members : d->member);
     if (method == ACK) {
         d->sent_ack = now;
         out->acks_sent += refused_to == NULL;
