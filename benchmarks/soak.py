@@ -191,7 +191,13 @@ def judge(found: dict[str, Any]) -> dict[str, Any]:
                 "descriptors": f"{_least(first, 'descriptors')} -> {_least(last, 'descriptors')}",
                 "tasks": f"{_least(first, 'tasks')} -> {_least(last, 'tasks')}",
                 "threads": f"{_least(first, 'threads')} -> {_least(last, 'threads')}",
-                "longest hold-up ms": round(1000 * max(s.held_up_s for s in life), 1),
+                "leaked": [
+                    what
+                    for what in ("descriptors", "tasks", "threads")
+                    if _least(last, what) > _least(first, what)
+                ],
+                "hold-up ms of its start": round(1000 * life[0].held_up_s, 1),
+                "longest hold-up ms since": _longest_since(life),
             }
         )
     return {"processes": rows, "late": [f for f in found["faults"] if f["normal_s"] > NORMAL_S]}
@@ -200,6 +206,17 @@ def judge(found: dict[str, Any]) -> dict[str, Any]:
 def _least(samples: list[Use], what: str) -> int:
     """The fewest within a minute: what is not there for a moment only."""
     return min(getattr(each, what) for each in samples)
+
+
+def _longest_since(life: list[Use]) -> float | str:
+    """The longest hold-up after the first sample; where none was longer than one of the start, the
+    process tells no more than that."""
+    longest, of_start = life[-1].held_up_s, life[0].held_up_s
+    return round(1000 * longest, 1) if longest > of_start else f"at most {1000 * of_start:.1f}"
+
+
+def _cell(value: object) -> str:
+    return (", ".join(value) or "nothing") if isinstance(value, list) else str(value)
 
 
 def page(found: dict[str, Any], judged: dict[str, Any], drawn: bool) -> str:
@@ -217,7 +234,7 @@ def page(found: dict[str, Any], judged: dict[str, Any], drawn: bool) -> str:
     rows = judged["processes"]
     if rows:
         text += ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
-        text += ["| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows]
+        text += ["| " + " | ".join(map(_cell, row.values())) + " |" for row in rows]
     if drawn:
         text += ["", "![memory, descriptors and tasks over time](soak.svg)"]
     text += ["", "| minute | fault | of | normal after s | calls failed so far |",
@@ -277,11 +294,14 @@ def main() -> int:
     text = page(found, judged, drawn)
     file.with_suffix(".md").write_text(text)
     print(text)
-    grew = [
-        row for row in judged["processes"]
-        if row["calls meanwhile"] >= WARM and row["MiB last"] - row["MiB first"] > GROWTH_MIB
-    ]  # fmt: skip
-    return 1 if found["failed"] or grew or judged["late"] else 0
+    long_lived = [row for row in judged["processes"] if row["calls meanwhile"] >= WARM]
+    grew = [row for row in long_lived if row["MiB last"] - row["MiB first"] > GROWTH_MIB]
+    leaked = [row for row in long_lived if row["leaked"]]
+    for row in grew:
+        print(f"{row['process']} of balancer {row['balancer']}: more than {GROWTH_MIB:g} MiB grown")
+    for row in leaked:
+        print(f"{row['process']} of balancer {row['balancer']}: leaked {_cell(row['leaked'])}")
+    return 1 if found["failed"] or grew or leaked or judged["late"] or not long_lived else 0
 
 
 if __name__ == "__main__":
