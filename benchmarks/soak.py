@@ -196,8 +196,7 @@ def judge(found: dict[str, Any]) -> dict[str, Any]:
                     for what in ("descriptors", "tasks", "threads")
                     if _least(last, what) > _least(first, what)
                 ],
-                "hold-up ms of its start": round(1000 * life[0].held_up_s, 1),
-                "longest hold-up ms since": _longest_since(life),
+                "longest hold-up ms": round(1000 * max(s.held_up_s for s in life), 1),
             }
         )
     return {"processes": rows, "late": [f for f in found["faults"] if f["normal_s"] > NORMAL_S]}
@@ -206,13 +205,6 @@ def judge(found: dict[str, Any]) -> dict[str, Any]:
 def _least(samples: list[Use], what: str) -> int:
     """The fewest within a minute: what is not there for a moment only."""
     return min(getattr(each, what) for each in samples)
-
-
-def _longest_since(life: list[Use]) -> float | str:
-    """The longest hold-up after the first sample; where none was longer than one of the start, the
-    process tells no more than that."""
-    longest, of_start = life[-1].held_up_s, life[0].held_up_s
-    return round(1000 * longest, 1) if longest > of_start else f"at most {1000 * of_start:.1f}"
 
 
 def _cell(value: object) -> str:

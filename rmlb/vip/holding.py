@@ -64,7 +64,7 @@ class Figures:
     add_s: float = 0.0
     """The last time the address was added."""
     held_up_s: float = 0.0
-    """The longest that this process got no time."""
+    """The longest that this process got no time, since its first event."""
     heard_at: dict[int, float] = field(default_factory=dict)
 
 
@@ -111,9 +111,9 @@ class Holding:
     def give(self, event: Event) -> None:
         """An event for the election; what it decides is done before this returns."""
         now = clock()
-        self.figures.held_up_s = max(
-            self.figures.held_up_s, now - self.election.now - self.election.settings.interval_s
-        )
+        if self._timer is not None:
+            late_s = now - self.election.now - self.election.settings.interval_s
+            self.figures.held_up_s = max(self.figures.held_up_s, late_s)
         for action in self.election.handle(event, now):
             self._do(action)
         self._write_page()
