@@ -70,6 +70,7 @@ def run(seed: int, options: argparse.Namespace) -> tuple[list[Fault], Judgement,
             stage.caller.send_signal(signal.SIGTERM)
             stage.caller.wait(120.0)
             flowed_s = time.monotonic() - begun
+            assert all(watcher.running for watcher in stage.watchers), "a watcher ended"
         stage.shut()
         owners = [answers(stage, n) for n in (1, 2)]
         seen_s = sum(map(len, owners)) * SAMPLE_MS / 1000

@@ -40,6 +40,7 @@ class Stage(Site):
         """What the balancers' wall clocks are shifted by, as faketime reads it."""
         self.security = ""
         """More of their `[security]`."""
+        self.watchers: list[Process] = []
 
     def open(self, rate: int) -> None:
         """Everything starts, and all is normal."""
@@ -62,6 +63,7 @@ class Stage(Site):
                 f"b{number}", f"watch{number}", "watch", str(self.directory / f"answers{number}")
             )
             wait_until("it watches", lambda watcher=watcher: "watching" in watcher.stdout)
+            self.watchers.append(watcher)
         self.caller = self.player(
             "caller", "caller", "caller", ADDRESSES["caller"], VIP, str(rate),
             str(self.directory / "calls"),

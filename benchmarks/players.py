@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import random
@@ -225,7 +226,12 @@ def watch(path: str) -> None:
         sock.bind(("eth0", 3))
         print("watching", flush=True)
         while True:
-            _, ancillary, _, address = sock.recvmsg(2048, 64)
+            try:
+                _, ancillary, _, address = sock.recvmsg(2048, 64)
+            except OSError as error:
+                if error.errno != errno.ENETDOWN:
+                    raise
+                continue  # told once; when the NIC is up again the socket hears again
             if address[2] == socket.PACKET_OUTGOING:
                 seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
                 history.note(at=seconds + nanoseconds / 1e9)
