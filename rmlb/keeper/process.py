@@ -159,7 +159,8 @@ class Keeper:
         """
         self._reloading = True
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        self._worker.signal(signal.SIGHUP)
+        if self._worker.up:  # one that starts would die of it: it is told when it has started
+            self._worker.signal(signal.SIGHUP)
 
     def _configured(self, secrets: list[str], digest: bytes) -> None:
         """What of the worker's configuration is the keeper's too."""
@@ -199,6 +200,8 @@ class Keeper:
             notify("READY=1")
             self._show_standing()
             self._judge_worker(clock())
+            if self._reloading:
+                self._worker.signal(signal.SIGHUP)
         elif what == "configured":
             self._configured(message["secrets"], bytes.fromhex(message["digest"]))
         elif what == "health":

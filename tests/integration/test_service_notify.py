@@ -79,6 +79,19 @@ def service(tmp_path: Path) -> Iterator[tuple[Balancer, Receiver]]:
         receiver.close()
 
 
+def test_a_reload_while_a_worker_starts_does_not_end_it(tmp_path: Path) -> None:
+    with service(tmp_path) as (balancer, receiver):
+        wait_until("it is ready", lambda: receiver.times("READY=1"))
+        (before,) = balancer.children()
+        os.kill(before, signal.SIGKILL)
+        wait_until("another starts", lambda: balancer.children() not in ([], [before]))
+        (starting,) = balancer.children()
+        balancer.send_signal(signal.SIGHUP)
+        wait_until("it has reloaded", lambda: "event=reloaded" in balancer.stderr)
+        assert balancer.children() == [starting]
+        assert receiver.times("RELOADING=1")[-1] < receiver.times("READY=1")[-1]
+
+
 def test_from_start_to_end(tmp_path: Path) -> None:
     with service(tmp_path) as (balancer, receiver):
         wait_until("it is ready", lambda: receiver.times("READY=1"))
