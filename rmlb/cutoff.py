@@ -3,6 +3,9 @@
 A pulled cable silences every member at once. They are out of service all the same, as nothing
 reaches them; but they have not stopped, so nobody is to be called for them: the event says what is
 to blame. One that is still silent some time after its way is whole again has stopped after all.
+While the ways to all are cut there is nobody either who could take a member's dialogs: it is
+excused, and stays their holder (decision 23).
+
 Knows nothing of health checking; what is wrong with a way is handed in. Times are monotonic.
 """
 
@@ -24,6 +27,9 @@ class CutOff:
         self._fault = fault
         self._seen: dict[int, tuple[float, str]] = {}
         self._blamed: set[int] = set()
+        self._excused: set[int] = set()
+        self._answered_at: float | None = None
+        """When the first one did that had been blamed like the excused ones."""
 
     def look(self, member: int, hosts: Iterable[str], now: float) -> None:
         """At the ways to its addresses, now and then: are all of them cut?"""
@@ -31,22 +37,36 @@ class CutOff:
         if faults and all(faults):
             self._seen[member] = now, str(faults[0])
 
-    def blame(self, member: int, now: float) -> str | None:
-        """It goes out of service: what is to blame here; None: nothing."""
+    def blame(self, member: int, pool: Iterable[int], now: float) -> str | None:
+        """It goes out of service: what is to blame here; None: nothing. `pool`: all members."""
         if not self._is_cut(member, now):
             return None
         self._blamed.add(member)
+        if all(self._is_cut(each, now) for each in pool):
+            self._excused.add(member)
+            self._answered_at = None
         return self._seen[member][1]
 
-    def acquit(self, member: int) -> None:
-        """It answers: its way is whole."""
-        self._blamed.discard(member)
+    def acquit(self, member: int, now: float) -> None:
+        """It answers: its way is whole, and so may be the others'."""
         self._seen.pop(member, None)
+        if member in self._blamed:
+            self._blamed.discard(member)
+            self._excused.discard(member)
+            self._answered_at = self._answered_at or now
+
+    def excused(self, patience_s: float, now: float) -> frozenset[int]:
+        """Out of service, and no loss. Who has not answered `patience_s` after the first of the
+        others did is excused no more."""
+        if self._answered_at is not None and now - self._answered_at > patience_s:
+            self._excused.clear()
+        return frozenset(self._excused)
 
     def overdue(self, now: float) -> list[int]:
         """Still silent though their way is whole again; each is named once."""
         found = [each for each in self._blamed if not self._is_cut(each, now)]
         self._blamed.difference_update(found)
+        self._excused.difference_update(found)
         return sorted(found)
 
     def _is_cut(self, member: int, now: float) -> bool:

@@ -150,6 +150,7 @@ class Node:
         self._watch = Watch(config.health, config.rm, self._health_changed)
         self._ways = Ways()
         self._cut_off = CutOff(self._ways.fault)
+        self._excused: frozenset[int] = frozenset()
         families = [family_of(listener.host) for listener in make_listeners(config)]
         self._names = MemberNames(NameCache(), families)
         self._operator = OperatorStates(config.state.directory, set(AdminState), self._events.add)
@@ -481,12 +482,11 @@ class Node:
             self._told_roles = news
             duty.say_succession(shared._asdict())
         now = time.monotonic()
-        health = self._config.health
-        patience_s = 3 * (health.interval_s + health.timeout_s)
         for number in self._config.rm:
             if self._watch.tracker(number).health is Health.IN_SERVICE:
                 self._in_service_at[number] = now
         # Both balancers find out within this; until then neither is the worse one.
+        patience_s = self._config.health.patience_s
         members = sum(now - at < patience_s for at in self._in_service_at.values())
         own = self._config.cluster.mymemberid
         local = own is not None and self._watch.tracker(own).health is not Health.OUT_OF_SERVICE
@@ -549,15 +549,19 @@ class Node:
             self._watch.on_refused(member.id)
 
     def _health_changed(self, member_id: int, change: Transition) -> None:
+        now = time.monotonic()
         if spared(change):
-            self._router.spared(member_id, time.monotonic())
-        self._publish()
+            self._router.spared(member_id, now)
         cause = None
         if change.after is Health.OUT_OF_SERVICE:
-            self._look_at_way(member_id)
-            cause = self._cut_off.blame(member_id, time.monotonic())
+            for number in self._config.rm:
+                self._look_at_way(number)
+            cause = self._cut_off.blame(member_id, self._config.rm, now)
             if cause is not None:
                 self._watch.tracker(member_id).excuse()
+        elif change.after is not Health.SUSPECT:
+            self._cut_off.acquit(member_id, now)
+        self._publish()
         self._tell_health(member_id, change, cause)
         self._tell_readiness()
 
@@ -572,13 +576,19 @@ class Node:
         """Is this host's own way to a member cut? Who is silent long after that has stopped."""
         for number in self._config.rm:
             self._look_at_way(number)
-            last = self._watch.tracker(number).last_result
-            if last is not None and last.failure is None:
-                self._cut_off.acquit(number)
+            tracker = self._watch.tracker(number)
+            answered = tracker.last_result is not None and tracker.last_result.failure is None
+            if answered and tracker.health is not Health.OUT_OF_SERVICE:
+                self._cut_off.acquit(number, time.monotonic())
+        if self._excused != self._excused_members():
+            self._publish()
         overdue = self._cut_off.overdue(time.monotonic())
         for number in self._config.rm.keys() & overdue:
             out = Health.OUT_OF_SERVICE
             self._tell_health(number, Transition(time.monotonic(), out, out, "still no answer"))
+
+    def _excused_members(self) -> frozenset[int]:
+        return self._cut_off.excused(self._config.health.patience_s, time.monotonic())
 
     def _look_at_way(self, member_id: int) -> None:
         addresses = self._names.addresses(self._config.rm[member_id].sip)
@@ -599,6 +609,7 @@ class Node:
                 admin_state=self._admin_states.get(number, AdminState.ENABLED),
                 weight=max(1, rm.weight * trackers[number].weight(now) // 100),
                 share=rm.weight,
+                excused=number in self._excused - self._roles.lost,
             )
             for number, rm in self._config.rm.items()
         }
@@ -619,8 +630,10 @@ class Node:
     def _publish(self) -> None:
         """Build the next routing snapshot; what becomes of it is told by the roles."""
         now = time.monotonic()
+        self._excused = self._excused_members()
         members = self._members()
-        self._roles.update(members, self._watch.unheard & members.keys(), now)
+        known = {number: member.as_known for number, member in members.items()}
+        self._roles.update(known, self._watch.unheard & members.keys(), now)
         snapshot = self._snapshot(members)
         self._router.publish(make_table(self._config, self._keys, self._instance, snapshot), now)
         if self._exchange is not None:

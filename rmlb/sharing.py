@@ -297,7 +297,7 @@ class Sharing:
             self._roles.learn_losses(merged, time.monotonic())
             self._host.publish()
         same = merged.number == theirs.number and merged.names <= theirs.names
-        return None if same else agreement.losses_content(merged)
+        return None if same or not self._roles.is_owner else agreement.losses_content(merged)
 
     def _merge_active(self, content: dict[str, Any] | None) -> dict[str, Any] | None:
         theirs = agreement.read_active(content)

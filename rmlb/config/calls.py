@@ -167,6 +167,11 @@ class HealthConfig(Table):
     source: Annotated[str, or_empty(ip, "", "the system's choice")] = ""
     """The private address that probes leave from. Default: the system's choice."""
 
+    @property
+    def patience_s(self) -> float:
+        """Within this everybody who probes a member knows how it is."""
+        return 3 * (self.interval_s + self.timeout_s)
+
     def accepts(self, status: int) -> bool:
         """True if a final answer with that status code proves the member alive."""
         return any(first <= status <= last for first, last in self.codes)

@@ -6,7 +6,7 @@ routing table, never in place.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from rmlb.sip.address import SipAddress, Transport
@@ -40,11 +40,13 @@ class Member:
     weight: int = 100
     share: int = 100
     """Its weight as configured, before slow start: what the hash of old calls went by."""
+    excused: bool = False
+    """This host's own way to every member is cut, or was: out of service says nothing of it."""
 
     @property
     def reachable(self) -> bool:
         """It answers, or may well: anything but silent or unreachable."""
-        return self.health is not Health.OUT_OF_SERVICE
+        return self.health is not Health.OUT_OF_SERVICE or self.excused
 
     @property
     def lost(self) -> bool:
@@ -59,6 +61,11 @@ class Member:
             and self.admin_state is AdminState.ENABLED
             and self.weight > 0
         )
+
+    @property
+    def as_known(self) -> Member:
+        """The same; suspect where it is excused, because nobody knows."""
+        return replace(self, health=Health.SUSPECT) if self.excused else self
 
     def address_for(self, transport: Transport) -> SipAddress | None:
         """Its first address of that transport."""
