@@ -2,7 +2,8 @@
 
     python benchmarks/soak.py [--minutes 60] [--rate 300] [--seed 1]
 
-The stage of `chaos.py` with callers and members by sipp, which carry more. Every 5 s memory, file
+The stage of `chaos.py` with callers and members by sipp, which carry more. Members share their
+dialogs, as hotstandby RMs do: where requests inside them went is judged by chaos. Every 5 s memory, file
 descriptors, threads, tasks and the longest hold-up of each balancer are noted. Judged: calls that
 failed, memory after the first 100,000 calls against the end (medians of a minute), descriptors and
 tasks of the first quiet minute against the last. Writes benchmarks/results/soak.json, soak.md and,
@@ -35,6 +36,9 @@ FAULT_EVERY_S = 60.0
 WARM = 100_000
 """Calls in the life of a process before its memory is compared."""
 GROWTH_MIB = 5.0
+TALK_MS = 1000
+"""Before the re-INVITE, and before the BYE: longer than it takes until a lost ACK is repeated, without
+which sipp does not understand the re-INVITE."""
 
 KINDS = [name for name in faults.KINDS if name not in ("member refuses", "wall clock jumped")]
 """What sipp's members can do; and wall clocks stay as they are, for the plots."""
@@ -63,7 +67,7 @@ class Stage(faults.Stage):
     def open(self, rate: int) -> None:
         self.clock.write_text("+0")
         self.start_redis()
-        self.members = self.start_members()
+        self.members = self.start_members("uas_shared")
         self.pool = dict(self.members)
         for number in (1, 2):
             balancer = self.make_balancer(number, extra=self.security)
@@ -75,8 +79,8 @@ class Stage(faults.Stage):
     def call(self, rate: int, minutes: float) -> NetSipp:
         return self.start(
             NetSipp.at(
-                self, "caller", "uac_full", target=f"{VIP}:5060", rate=rate,
-                calls=int(rate * 60 * minutes), hold_ms=300, limit=rate * 40,
+                self, "caller", "uac_shared", target=f"{VIP}:5060", rate=rate,
+                calls=int(rate * 60 * minutes), hold_ms=TALK_MS, limit=rate * 40,
                 timeout_s=60 * minutes + 120, name="caller",
             )
         )  # fmt: skip

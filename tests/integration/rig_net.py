@@ -326,10 +326,10 @@ class Site:
         )  # fmt: skip
         wait_until("redis listens", lambda: listens(self.name("redis"), 6379, "t"))
 
-    def start_members(self) -> dict[int, NetSipp]:
+    def start_members(self, scenario: str = "uas_member") -> dict[int, NetSipp]:
         return {
             n: self.start(
-                NetSipp.at(self, f"m{n}", "uas_member", port=5060, transport="u1",
+                NetSipp.at(self, f"m{n}", scenario, port=5060, transport="u1",
                            keys={"member": n}, hold_ms=0, name=f"member{n}")
             )
             for n in (1, 2)

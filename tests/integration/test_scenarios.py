@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 
@@ -47,6 +48,38 @@ def test_caller_and_member_fit(
     assert at_member.counters["misrouted"] == 0
     # The last connection may close before the member has waited out its last call.
     assert set(at_member.reasons) <= {"FailedTcpClosed"}
+
+
+@pytest.mark.parametrize("scenario", ["uas_member", "uas_shared"])
+def test_a_member_takes_what_a_lost_message_brings(
+    tmp_path: Path, start: Start, scenario: str
+) -> None:
+    """The INVITE again, because the 200 was lost; a BYE, though no ACK has come."""
+    uas = start(Sipp.member(tmp_path, 1, scenario))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+        caller.settimeout(5.0)
+        caller.bind((rig.HOST, 0))
+        caller.connect((rig.HOST, uas.port))
+
+        def ask(method: str, to_tag: str = "") -> None:
+            here = caller.getsockname()[1]
+            caller.send(_request(method, uas.port, here, f"lost-{here}", to_tag))
+
+        def answer() -> tuple[str, str]:
+            message = caller.recv(4096).decode()
+            tag = re.search(r"^To: .*;tag=(\S+)", message, re.MULTILINE)
+            assert tag is not None
+            return message.partition("\r\n")[0], tag[1]
+
+        ask("INVITE")
+        assert [answer()[0] for _ in range(2)] == ["SIP/2.0 180 Ringing", "SIP/2.0 200 OK"]
+        ask("INVITE")
+        status, tag = answer()
+        assert status == "SIP/2.0 200 OK", "it goes on repeating it"
+        ask("BYE", f";tag={tag}")
+        assert answer() == ("SIP/2.0 200 OK", tag)
+    result = uas.stop()
+    assert (result.counters["calls"], result.failed) == (1, 0)
 
 
 @pytest.mark.parametrize("transport", ["u1", "t1"])
@@ -130,21 +163,26 @@ def _ask(port: int, method: str, to_tag: str = "") -> str | None:
         caller.settimeout(0.5)
         here = caller.getsockname()[1]
         _ask.count += 1  # type: ignore[attr-defined]
-        lines = [
-            f"{method} sip:{rig.HOST}:{port} SIP/2.0",
-            f"Via: SIP/2.0/UDP {rig.HOST}:{here};branch=z9hG4bK-{here}-{_ask.count}",
-            f"From: <sip:probe@{rig.HOST}>;tag=1",
-            f"To: <sip:{rig.HOST}:{port}>{to_tag}",
-            f"Call-ID: ask-{here}-{_ask.count}",
-            f"CSeq: 1 {method}",
-            "Max-Forwards: 70",
-            "Content-Length: 0",
-        ]
-        caller.sendto(("\r\n".join(lines) + "\r\n\r\n").encode(), (rig.HOST, port))
+        call = f"ask-{here}-{_ask.count}"  # type: ignore[attr-defined]
+        caller.sendto(_request(method, port, here, call, to_tag), (rig.HOST, port))
         try:
             return caller.recv(65535).decode()
         except TimeoutError:
             return None
+
+
+def _request(method: str, port: int, here: int, call: str, to_tag: str = "") -> bytes:
+    lines = [
+        f"{method} sip:{rig.HOST}:{port} SIP/2.0",
+        f"Via: SIP/2.0/UDP {rig.HOST}:{here};branch=z9hG4bK-{call}-{method}",
+        f"From: <sip:probe@{rig.HOST}>;tag=1",
+        f"To: <sip:{rig.HOST}:{port}>{to_tag}",
+        f"Call-ID: {call}",
+        f"CSeq: 1 {method}",
+        "Max-Forwards: 70",
+        "Content-Length: 0",
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 _ask.count = 0
