@@ -3,11 +3,11 @@
     python benchmarks/soak.py [--minutes 60] [--rate 300] [--seed 1]
 
 The stage of `chaos.py` with callers and members by sipp, which carry more. Members share their
-dialogs, as hotstandby RMs do: where requests inside them went is judged by chaos. Every 5 s memory, file
-descriptors, threads, tasks and the longest hold-up of each balancer are noted. Judged: calls that
-failed, memory after the first 100,000 calls against the end (medians of a minute), descriptors and
-tasks of the first quiet minute against the last. Writes benchmarks/results/soak.json, soak.md and,
-where matplotlib is installed, soak.svg.
+dialogs, as hotstandby RMs do: where requests inside them went is judged by chaos. Every 5 s memory,
+file descriptors, threads, tasks and the longest hold-up of each balancer are noted. Judged: calls
+that failed, memory after the first 100,000 calls against the end (medians of a minute), descriptors
+and tasks of the first minute after them against the last. Writes benchmarks/results/soak.json,
+soak.md and, where matplotlib is installed, soak.svg.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ WARM = 100_000
 """Calls in the life of a process before its memory is compared."""
 GROWTH_MIB = 5.0
 TALK_MS = 1000
-"""Before the re-INVITE, and before the BYE: longer than it takes until a lost ACK is repeated, without
-which sipp does not understand the re-INVITE."""
+"""Before the re-INVITE, and before the BYE: longer than it takes until a lost ACK is repeated,
+without which sipp does not understand the re-INVITE."""
 
 KINDS = [name for name in faults.KINDS if name not in ("member refuses", "wall clock jumped")]
 """What sipp's members can do; and wall clocks stay as they are, for the plots."""
