@@ -58,6 +58,10 @@ class LastWords:
         os.pwrite(self._file, len(data).to_bytes(4, "big") + data, 0)
 
 
+SEEDS = 1_000_000
+"""Conversations that one SEED could begin, each by a seed of its own: none is another one's."""
+
+
 def fuzz(executions: int, seed: int, words: LastWords) -> tuple[int, int, int, int]:
     """Executions, messages of traffic among them, and what was plain of the mutations; messages
     that were cut off streams."""
@@ -88,7 +92,7 @@ def fuzz(executions: int, seed: int, words: LastWords) -> tuple[int, int, int, i
 
 
 if __name__ == "__main__":
-    wanted, first_seed = int(sys.argv[1]), int(sys.argv[2])
+    wanted, first_seed = int(sys.argv[1]), int(sys.argv[2]) * SEEDS
     path = Path(f"/tmp/rmlb-fuzz-{os.getpid()}")
     print(f"last octets in {path}", flush=True)
     begun = time.monotonic()
