@@ -311,7 +311,7 @@ class Node:
 
     async def _read_again(self) -> None:
         path = self._config.path
-        try:  # in a thread: some 50 ms in which no packet should wait
+        try:  # in a thread: no packet should wait for it
             fresh = await asyncio.to_thread(configuration.load, path)
         except ConfigError as error:
             for problem in error.problems:

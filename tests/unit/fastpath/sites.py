@@ -136,12 +136,17 @@ def _members(rng: Random, kind: str, vip: str) -> dict[int, Member]:
 
 def changed_member(rng: Random, member: Member) -> dict[str, Any]:
     """What may become of one, mostly that it is well."""
+    well: dict[str, Any] = {
+        "health": Health.IN_SERVICE, "excused": False,
+        "admin_state": AdminState.ENABLED, "weight": 100,
+    }  # fmt: skip
     return rng.choice((
-        {"health": Health.IN_SERVICE, "admin_state": AdminState.ENABLED, "weight": 100},
-        {"health": Health.IN_SERVICE, "admin_state": AdminState.ENABLED, "weight": 100},
-        {"health": Health.IN_SERVICE, "admin_state": AdminState.ENABLED, "weight": 100},
+        well,
+        well,
+        well,
         {"health": Health.OUT_OF_SERVICE},
         {"health": Health.OUT_OF_SERVICE},
+        {"health": Health.OUT_OF_SERVICE, "excused": True},
         {"health": Health.SUSPECT},
         {"health": Health.REFUSING},
         {"admin_state": AdminState.DRAINING},
