@@ -92,9 +92,9 @@ chaos: .venv/.dev ## faults while calls flow, then a judgement: SEEDS=1,2,3,4,5 
 	@.ci/packages test && .ci/packages chaos
 	@$(BIN)/python benchmarks/chaos.py --seeds $(SEEDS) --minutes $(or $(MINUTES),6) $(ARGS)
 
-soak: .venv/.bench ## calls and a fault every minute, memory and descriptors watched: MINUTES=60
+soak: .venv/.bench ## calls and a fault every minute, memory and descriptors watched: MINUTES=102
 	@.ci/packages test && .ci/packages chaos
-	@$(BIN)/python benchmarks/soak.py --minutes $(or $(MINUTES),60) $(ARGS)
+	@$(BIN)/python benchmarks/soak.py --minutes $(or $(MINUTES),102) $(ARGS)
 
 floods: .venv/.dev ## a flood from one source while a trusted caller's calls go on: four minutes
 	@.ci/packages test && .ci/packages chaos

@@ -82,6 +82,30 @@ def test_a_member_takes_what_a_lost_message_brings(
     assert (result.counters["calls"], result.failed) == (1, 0)
 
 
+@pytest.mark.parametrize("scenario", ["uac_full", "uac_shared"])
+def test_a_caller_outlives_a_ringing_that_comes_late(
+    tmp_path: Path, start: Start, scenario: str
+) -> None:
+    """From a member that was given up: sipp would wait for ever when it comes while it pauses."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as member:
+        member.settimeout(5.0)
+        member.bind((rig.HOST, 0))
+        port = member.getsockname()[1]
+        uac = start(Sipp(tmp_path, scenario, target=port, rate=1, calls=1, hold_ms=300))
+        invite = b""
+        for expected in ("INVITE", "ACK", "INVITE", "ACK", "BYE"):
+            request, caller = member.recvfrom(4096)
+            assert request.startswith(expected.encode())
+            invite = invite or request
+            if expected == "INVITE" and request is invite:
+                member.sendto(_answer(invite, "180 Ringing", port), caller)
+            if expected != "ACK":
+                member.sendto(_answer(request, "200 OK", port), caller)
+            else:
+                member.sendto(_answer(invite, "180 Ringing", port), caller)
+        assert_all_succeeded(uac, uac.finish(), 1)
+
+
 @pytest.mark.parametrize("transport", ["u1", "t1"])
 def test_members_that_share_their_dialogs(tmp_path: Path, start: Start, transport: str) -> None:
     uas = start(Sipp.member(tmp_path, 1, "uas_shared", transport=transport))
@@ -169,6 +193,17 @@ def _ask(port: int, method: str, to_tag: str = "") -> str | None:
             return caller.recv(65535).decode()
         except TimeoutError:
             return None
+
+
+def _answer(request: bytes, status: str, port: int) -> bytes:
+    """By member 1, which names itself."""
+    kept = [
+        line + (";tag=m1-1" if line.startswith("To:") and "tag=" not in line else "")
+        for line in request.decode().split("\r\n")
+        if line.startswith(("Via:", "From:", "To:", "Call-ID:", "CSeq:"))
+    ]
+    own = [f"Contact: <sip:m1@{rig.HOST}:{port}>", "X-Simulated-Member: 1", "Content-Length: 0"]
+    return ("\r\n".join([f"SIP/2.0 {status}", *kept, *own]) + "\r\n\r\n").encode()
 
 
 def _request(method: str, port: int, here: int, call: str, to_tag: str = "") -> bytes:
