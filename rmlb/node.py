@@ -32,7 +32,6 @@ from rmlb.admin.views import (
 )
 from rmlb.alarms.desk import Desk
 from rmlb.config import Config, ConfigError
-from rmlb.cutoff import CutOff
 from rmlb.duty import Duty, Refused
 from rmlb.events import (
     Event,
@@ -147,9 +146,10 @@ class Node:
         self._instance = secrets.token_hex(4).encode()
         self._started_at = time.time()
         self._started = time.monotonic()
-        self._watch = Watch(config.health, config.rm, self._health_changed)
         self._ways = Ways()
-        self._cut_off = CutOff(self._ways.fault)
+        self._watch = Watch(
+            config.health, config.rm, self._hosts, self._ways.fault, self._health_changed
+        )
         self._excused: frozenset[int] = frozenset()
         families = [family_of(listener.host) for listener in make_listeners(config)]
         self._names = MemberNames(NameCache(), families)
@@ -548,19 +548,12 @@ class Node:
         if member is not None:
             self._watch.on_refused(member.id)
 
-    def _health_changed(self, member_id: int, change: Transition) -> None:
-        now = time.monotonic()
+    def _hosts(self, number: int) -> list[str]:
+        return [each.host for each in self._names.addresses(self._config.rm[number].sip)]
+
+    def _health_changed(self, member_id: int, change: Transition, cause: str | None) -> None:
         if spared(change):
-            self._router.spared(member_id, now)
-        cause = None
-        if change.after is Health.OUT_OF_SERVICE:
-            for number in self._config.rm:
-                self._look_at_way(number)
-            cause = self._cut_off.blame(member_id, self._config.rm, now)
-            if cause is not None:
-                self._watch.tracker(member_id).excuse()
-        elif change.after is not Health.SUSPECT:
-            self._cut_off.acquit(member_id, now)
+            self._router.spared(member_id, time.monotonic())
         self._publish()
         self._tell_health(member_id, change, cause)
         self._tell_readiness()
@@ -573,26 +566,12 @@ class Node:
         )
 
     def _look_at_ways(self) -> None:
-        """Is this host's own way to a member cut? Who is silent long after that has stopped."""
-        for number in self._config.rm:
-            self._look_at_way(number)
-            tracker = self._watch.tracker(number)
-            answered = tracker.last_result is not None and tracker.last_result.failure is None
-            if answered and tracker.health is not Health.OUT_OF_SERVICE:
-                self._cut_off.acquit(number, time.monotonic())
-        if self._excused != self._excused_members():
+        stopped = self._watch.look_at_ways()
+        if self._excused != self._watch.excused():
             self._publish()
-        overdue = self._cut_off.overdue(time.monotonic())
-        for number in self._config.rm.keys() & overdue:
+        for number in stopped:
             out = Health.OUT_OF_SERVICE
             self._tell_health(number, Transition(time.monotonic(), out, out, "still no answer"))
-
-    def _excused_members(self) -> frozenset[int]:
-        return self._cut_off.excused(self._config.health.patience_s, time.monotonic())
-
-    def _look_at_way(self, member_id: int) -> None:
-        addresses = self._names.addresses(self._config.rm[member_id].sip)
-        self._cut_off.look(member_id, (each.host for each in addresses), time.monotonic())
 
     # snapshots
 
@@ -630,7 +609,7 @@ class Node:
     def _publish(self) -> None:
         """Build the next routing snapshot; what becomes of it is told by the roles."""
         now = time.monotonic()
-        self._excused = self._excused_members()
+        self._excused = self._watch.excused()
         members = self._members()
         known = {number: member.as_known for number, member in members.items()}
         self._roles.update(known, self._watch.unheard & members.keys(), now)

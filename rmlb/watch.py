@@ -1,7 +1,8 @@
 """The health of every member: what probes and the packet path say goes into its tracker.
 
-SHELL around health.tracker and health.probe. Tells every change of health to whom it may
-concern; knows nothing of routing tables, of the operator or of the virtual IP.
+SHELL around health.tracker, health.probe and cutoff. Tells every change of health to whom it
+may concern, and whether this host's own way to the member is to blame; knows nothing of routing
+tables, of the operator or of the virtual IP.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Final
 
 from rmlb.admin.views import ProbesView
 from rmlb.config import HealthConfig
+from rmlb.cutoff import CutOff
 from rmlb.health.probe import Prober
 from rmlb.health.tracker import Failure, ProbePlan, ProbeResult, Tracker, Transition
 from rmlb.metrics import Histogram
@@ -30,17 +32,31 @@ MOST_DISREGARDED: Final = 3
 LAST_ANSWERS_S: Final = 0.2
 """Before sockets are changed for new ones, probes under way have so long for their answers."""
 
-OnChange = Callable[[int, Transition], None]
-"""Member and what has become of it."""
+OnChange = Callable[[int, Transition, str | None], None]
+"""Member, what has become of it, and what of this host is to blame for that."""
+
+Hosts = Callable[[int], Iterable[str]]
+"""The numeric addresses of a member."""
 
 
 class Watch:
     """All members' health."""
 
-    def __init__(self, config: HealthConfig, numbers: Iterable[int], on_change: OnChange) -> None:
+    def __init__(
+        self,
+        config: HealthConfig,
+        numbers: Iterable[int],
+        hosts: Hosts,
+        fault: Callable[[str], str | None],
+        on_change: OnChange,
+    ) -> None:
+        """`fault`: what is wrong with our own way to an address, for people; None: nothing."""
         self._config = config
+        self._pool = frozenset(numbers)
+        self._hosts = hosts
         self._on_change = on_change
-        self._trackers = {number: Tracker(config) for number in numbers}
+        self._cut_off = CutOff(fault)
+        self._trackers = {number: Tracker(config) for number in self._pool}
         self._probes = {number: _Probes() for number in self._trackers}
         self._prober: Prober | None = None
         self._held_up_until = 0.0
@@ -62,7 +78,8 @@ class Watch:
     def configure(self, config: HealthConfig, numbers: Iterable[int]) -> None:
         """Go on under new settings, with new members; health stays."""
         self._config = config
-        for number in numbers:
+        self._pool = frozenset(numbers)
+        for number in self._pool:
             self._trackers.setdefault(number, Tracker(config)).configure(config)
             self._probes.setdefault(number, _Probes())
 
@@ -99,6 +116,25 @@ class Watch:
         if self._prober is not None:
             await self._prober.stop()
 
+    def excused(self) -> frozenset[int]:
+        """Members out of service that only this host's cut ways keep from us (decision 23)."""
+        return self._cut_off.excused(self._config.patience_s, time.monotonic())
+
+    def look_at_ways(self) -> list[int]:
+        """Now and then: are this host's own ways to the members cut? Those that are silent long
+        after theirs is whole again have stopped; each is named once."""
+        now = time.monotonic()
+        for number in self._pool:
+            self._look_at_way(number, now)
+            tracker = self._trackers[number]
+            answered = tracker.last_result is not None and tracker.last_result.failure is None
+            if answered and tracker.health is not Health.OUT_OF_SERVICE:
+                self._cut_off.acquit(number, now)
+        return [number for number in self._cut_off.overdue(now) if number in self._pool]
+
+    def _look_at_way(self, number: int, now: float) -> None:
+        self._cut_off.look(number, self._hosts(number), now)
+
     def held_up(self, now: float) -> None:
         """The worker got no time until `now` (monotonic): silence meanwhile proves nothing."""
         self._held_up_until = now
@@ -122,7 +158,7 @@ class Watch:
 
     def _act_on(self, number: int, change: Transition | None) -> None:
         if change is not None:
-            self._on_change(number, change)
+            self._changed(number, change)
             if self._prober is not None:
                 self._prober.wake(number)
 
@@ -140,7 +176,20 @@ class Watch:
             # silent from the start: that is news too
             change = Transition(result.at, tracker.health, tracker.health, result.summary)
         if change is not None:
-            self._on_change(number, change)
+            self._changed(number, change)
+
+    def _changed(self, number: int, change: Transition) -> None:
+        now = time.monotonic()
+        cause = None
+        if change.after is Health.OUT_OF_SERVICE:
+            for each in self._pool:
+                self._look_at_way(each, now)
+            cause = self._cut_off.blame(number, self._pool, now)
+            if cause is not None:
+                self._trackers[number].excuse()
+        elif change.after is not Health.SUSPECT:
+            self._cut_off.acquit(number, now)
+        self._on_change(number, change, cause)
 
     def _is_our_fault(self, number: int, result: ProbeResult) -> bool:
         """A probe seemed unanswered while we could not have read its answer."""

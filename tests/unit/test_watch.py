@@ -11,18 +11,30 @@ from rmlb.routing.member import Health
 from rmlb.routing.verdict import Hint, Report
 from rmlb.watch import HELD_UP_GRACE_S, MOST_DISREGARDED, Watch
 
+CABLE = "eth0 is down"
+
 
 class Scene:
     """One member in service under watch, and what was told of it."""
 
     def __init__(self) -> None:
         self.told: list[Transition] = []
+        self.causes: list[str | None] = []
+        self.cut = False
         self.watch = Watch(
-            HealthConfig.unvalidated(), [1], lambda _, change: self.told.append(change)
+            HealthConfig.unvalidated(),
+            [1],
+            lambda _: ["a"],
+            lambda _: CABLE if self.cut else None,
+            self.hear,
         )
         self.now = time.monotonic()
         self.probe(0.0, status=200)
         assert self.health is Health.IN_SERVICE
+
+    def hear(self, number: int, change: Transition, cause: str | None) -> None:
+        self.told.append(change)
+        self.causes.append(cause)
 
     @property
     def health(self) -> Health:
@@ -75,3 +87,28 @@ def test_unanswered_calls_while_we_were_held_up_prove_nothing() -> None:
     scene.watch.on_report(silence)
     assert scene.health is Health.SUSPECT
     assert watching.spared(scene.told[-1]) is False
+
+
+def test_the_own_cable_is_told_as_the_cause_and_excuses_the_member() -> None:
+    scene = Scene()
+    scene.cut = True
+    scene.probe(1.0)
+    scene.probe(2.0)
+    assert scene.health is Health.OUT_OF_SERVICE
+    assert scene.causes[-1] == CABLE
+    assert scene.watch.excused() == {1}
+    scene.cut = False
+    for number in range(3):
+        scene.probe(3.0 + number, status=200)
+    assert scene.health is Health.IN_SERVICE
+    assert scene.causes[-1] is None
+    assert scene.watch.excused() == frozenset()
+    assert scene.watch.look_at_ways() == []
+
+
+def test_a_dead_member_is_not_excused() -> None:
+    scene = Scene()
+    scene.probe(1.0)
+    scene.probe(2.0)
+    assert scene.causes[-1] is None
+    assert scene.watch.excused() == frozenset()
