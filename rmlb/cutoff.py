@@ -18,6 +18,10 @@ MENDED_S: Final = 35.0
 """A way is whole again only so long after the interface is up: a switch port may carry nothing for
 30 s (spanning tree), and probes take a few."""
 
+NEIGHBOUR_S: Final = 3.0
+"""Members come back so far apart: with the carrier the kernel has lost the addresses of its
+neighbours, and asks for each once a second."""
+
 
 class CutOff:
     """All members."""
@@ -27,9 +31,13 @@ class CutOff:
         self._fault = fault
         self._seen: dict[int, tuple[float, str]] = {}
         self._blamed: set[int] = set()
+        self._answering: set[int] = set()
+        """Of these, who answers again and is not in service yet."""
         self._excused: set[int] = set()
+        self._excused_at = 0.0
+        """When the newest one was."""
         self._answered_at: float | None = None
-        """When the first one did that had been blamed like the excused ones."""
+        """When the first member of all did since."""
 
     def look(self, member: int, hosts: Iterable[str], now: float) -> None:
         """At the ways to its addresses, now and then: are all of them cut?"""
@@ -42,29 +50,42 @@ class CutOff:
         if not self._is_cut(member, now):
             return None
         self._blamed.add(member)
+        self._answering.discard(member)
         if all(self._is_cut(each, now) for each in pool):
             self._excused.add(member)
-            self._answered_at = None
+            self._excused_at, self._answered_at = now, None
         return self._seen[member][1]
 
-    def acquit(self, member: int, now: float) -> None:
-        """It answers: its way is whole, and so may be the others'."""
-        self._seen.pop(member, None)
-        if member in self._blamed:
-            self._blamed.discard(member)
-            self._excused.discard(member)
+    def answered(self, member: int, sent_at: float, now: float, *, serves: bool) -> None:
+        """Its newest probe, sent then, was: its way is whole, and so may be the others'. One that
+        was sent before the cut says nothing. `serves`: it is not out of service."""
+        if sent_at > self._excused_at:
             self._answered_at = self._answered_at or now
+        if member in self._seen and sent_at <= self._seen[member][0]:
+            return
+        self._seen.pop(member, None)
+        if serves:
+            for each in (self._blamed, self._answering, self._excused):
+                each.discard(member)
+        elif member in self._blamed:
+            self._answering.add(member)
+
+    def silent(self, member: int) -> None:
+        """Its newest probe was not answered."""
+        self._answering.discard(member)
 
     def excused(self, patience_s: float, now: float) -> frozenset[int]:
-        """Out of service, and no loss. Who has not answered `patience_s` after the first of the
-        others did is excused no more."""
+        """Out of service, and no loss. Who has not answered `patience_s` after the first of all
+        members did is excused no more."""
+        patience_s = max(patience_s, NEIGHBOUR_S)
         if self._answered_at is not None and now - self._answered_at > patience_s:
-            self._excused.clear()
+            self._excused &= self._answering
         return frozenset(self._excused)
 
     def overdue(self, now: float) -> list[int]:
         """Still silent though their way is whole again; each is named once."""
-        found = [each for each in self._blamed if not self._is_cut(each, now)]
+        silent = self._blamed - self._answering
+        found = [each for each in silent if not self._is_cut(each, now)]
         self._blamed.difference_update(found)
         self._excused.difference_update(found)
         return sorted(found)

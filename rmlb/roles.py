@@ -130,6 +130,10 @@ class Roles:
             change = self._activity.on_members(members, unheard, now, follow=not self.is_owner)
             self._follow(change)
         self._look_at_drains(now)
+        back = {m.id for m in members.values() if not m.lost} - unheard - self._adopted.keys()
+        if not back.isdisjoint(self._lost):  # on a standby, too: its next loss is another one
+            self._lost -= back
+            self._keep()
         if not self.is_owner:
             return
         survivors = self._survivors()
@@ -139,9 +143,6 @@ class Roles:
             if member.lost and member.id not in self._lost:
                 self._losses = self._losses.record(member.id, survivors, now)
                 self._lost |= {member.id}
-                self._keep()
-            elif not member.lost and member.id in self._lost - unheard - self._adopted.keys():
-                self._lost -= {member.id}
                 self._keep()
 
     def look(self, now: float) -> bool:
@@ -153,7 +154,8 @@ class Roles:
         for member, since in list(self._adopted.items()):
             if now - since >= ONE_LOSS_S:  # never lost here, or back: its next loss is another one
                 del self._adopted[member]
-                if not self._members[member].lost:
+                known = self._members.get(member)
+                if known is None or not known.lost:
                     self._lost -= {member}
                     self._keep()
         pruned = self._losses.pruned(now - self._config.affinity.ttl_s)

@@ -305,7 +305,9 @@ class Sharing:
             self._roles.learn_active(theirs)
             self._host.publish()
         ours = self._roles.active
-        return agreement.active_content(ours) if ours.turn > theirs.turn else None
+        if ours.turn <= theirs.turn or not self._roles.is_owner:
+            return None
+        return agreement.active_content(ours)
 
     def _merge_words(self, content: dict[str, Any] | None) -> dict[str, Any] | None:
         theirs = agreement.read_words(content, AdminState)

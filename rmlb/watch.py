@@ -126,14 +126,20 @@ class Watch:
         now = time.monotonic()
         for number in self._pool:
             self._look_at_way(number, now)
-            tracker = self._trackers[number]
-            answered = tracker.last_result is not None and tracker.last_result.failure is None
-            if answered and tracker.health is not Health.OUT_OF_SERVICE:
-                self._cut_off.acquit(number, now)
+            self._look_at_answer(number, now)
         return [number for number in self._cut_off.overdue(now) if number in self._pool]
 
     def _look_at_way(self, number: int, now: float) -> None:
         self._cut_off.look(number, self._hosts(number), now)
+
+    def _look_at_answer(self, number: int, now: float) -> None:
+        tracker = self._trackers[number]
+        newest = tracker.last_result
+        if newest is not None and tracker.answers:
+            serves = tracker.health is not Health.OUT_OF_SERVICE
+            self._cut_off.answered(number, newest.sent_at, now, serves=serves)
+        else:
+            self._cut_off.silent(number)
 
     def held_up(self, now: float) -> None:
         """The worker got no time until `now` (monotonic): silence meanwhile proves nothing."""
@@ -187,8 +193,8 @@ class Watch:
             cause = self._cut_off.blame(number, self._pool, now)
             if cause is not None:
                 self._trackers[number].excuse()
-        elif change.after is not Health.SUSPECT:
-            self._cut_off.acquit(number, now)
+        else:
+            self._look_at_answer(number, now)
         self._on_change(number, change, cause)
 
     def _is_our_fault(self, number: int, result: ProbeResult) -> bool:

@@ -220,9 +220,15 @@ class Tracker:
         why = f"refused a call for {wait:g} s" if retry_after_s else "refused calls in a row"
         return self._become(Health.REFUSING, now, why)
 
+    @property
+    def answers(self) -> bool:
+        """Its newest probe was answered, and not by a proxy that found nobody."""
+        newest = self.last_result
+        return newest is not None and newest.failure is None and not self._is_timeout(newest.status)
+
     def excuse(self) -> None:
         """It has just gone out of service through no fault of its own: that was no flap."""
-        self._flaps = self._flaps_before
+        self._flaps = min(self._flaps, self._flaps_before)
 
     def next_probe(self, now: float) -> ProbePlan:
         """The next probe, due at `now` or later; shorter and denser while suspect."""

@@ -62,7 +62,7 @@ def look(moment: Moment) -> None:
         silent = moment.memory.loads.unanswered_for(member.id, moment.now)
         if silent >= SILENCE_S * moment.memory.loads.of(member.id).patience and member.reachable:
             moment.memory.reports.append(Report(member.id, Hint.UNANSWERED, silent))
-        if member.health is Health.SUSPECT:
+        if member.health is Health.SUSPECT or member.excused:
             _retry_silent(member.id, moment)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rmlb.cutoff import MENDED_S, CutOff
+from rmlb.cutoff import MENDED_S, NEIGHBOUR_S, CutOff
 
 CABLE = "eth0 is down"
 
@@ -63,7 +63,7 @@ def test_one_that_has_answered_since_has_stopped_by_itself() -> None:
     host.cut = {"a"}
     host.look(100.0, "a")
     host.cut = set()
-    host.cut_off.acquit(1, 102.0)
+    host.cut_off.answered(1, 101.9, 102.0, serves=True)
     assert host.cut_off.blame(1, [1], 101.0) is None
 
 
@@ -72,7 +72,7 @@ def test_back_in_service_it_is_forgotten() -> None:
     host.cut = {"a"}
     host.look(100.0, "a")
     host.cut_off.blame(1, [1], 100.0)
-    host.cut_off.acquit(1, 102.0)
+    host.cut_off.answered(1, 101.9, 102.0, serves=True)
     assert host.cut_off.overdue(200.0) == []
 
 
@@ -88,8 +88,11 @@ class Pool:
         self.cut_off.look(2, ["b"], now)
         assert self.cut_off.blame(member, [1, 2], now) == CABLE
 
-    def excused(self, now: float) -> set[int]:
-        return set(self.cut_off.excused(9.0, now))
+    def serves(self, member: int, now: float) -> None:
+        self.cut_off.answered(member, now - 0.01, now, serves=True)
+
+    def excused(self, now: float, patience_s: float = 9.0) -> set[int]:
+        return set(self.cut_off.excused(patience_s, now))
 
 
 def test_the_first_to_go_out_is_excused_though_the_others_seem_in_service() -> None:
@@ -112,24 +115,33 @@ def test_who_does_not_answer_where_others_do_is_excused_for_a_while_only() -> No
     pool.goes_out(1, 100.0)
     pool.goes_out(2, 100.1)
     pool.cut = set()
-    pool.cut_off.acquit(2, 110.0)
+    pool.serves(2, 110.0)
     assert pool.excused(119.0) == {1}
-    pool.cut_off.acquit(2, 118.0)
+    pool.serves(2, 118.0)
     assert pool.excused(119.1) == set()
 
 
-def test_an_answer_of_one_that_had_not_gone_out_proves_nothing() -> None:
+def test_an_answer_to_what_was_sent_before_the_cut_proves_nothing() -> None:
     pool = Pool()
     pool.goes_out(1, 100.0)
-    pool.cut_off.acquit(2, 100.05)
+    pool.cut_off.answered(2, 99.9, 100.05, serves=True)
     assert pool.excused(200.0) == {1}
+
+
+def test_an_answer_after_the_cut_counts_though_its_sender_had_not_gone_out() -> None:
+    pool = Pool()
+    pool.goes_out(1, 100.0)
+    pool.cut = set()
+    pool.serves(2, 101.0)
+    assert pool.excused(110.0) == {1}
+    assert pool.excused(110.1) == set()
 
 
 def test_cut_again_it_is_excused_anew() -> None:
     pool = Pool()
     pool.goes_out(1, 100.0)
     pool.goes_out(2, 100.1)
-    pool.cut_off.acquit(2, 110.0)
+    pool.serves(2, 110.0)
     pool.goes_out(2, 112.0)
     assert pool.excused(130.0) == {1, 2}
 
@@ -140,3 +152,36 @@ def test_one_that_stays_silent_with_all_others_has_stopped_after_all() -> None:
     pool.goes_out(2, 100.0)
     assert pool.cut_off.overdue(101.0 + MENDED_S) == [1, 2]
     assert pool.excused(101.0 + MENDED_S) == set()
+
+
+def test_the_cut_is_not_forgotten_for_an_answer_from_before_it() -> None:
+    host = Host()
+    host.cut = {"a"}
+    host.look(100.0, "a")
+    host.cut_off.answered(1, 99.0, 100.1, serves=True)
+    assert host.cut_off.blame(1, [1], 101.0) == CABLE
+
+
+def test_one_that_answers_and_is_not_in_service_yet_stays_excused() -> None:
+    pool = Pool()
+    pool.goes_out(1, 100.0)
+    pool.goes_out(2, 100.0)
+    pool.cut = set()
+    pool.serves(2, 101.0)
+    for at in (101.0, 109.0, 150.0):
+        pool.cut_off.answered(1, at - 0.01, at, serves=False)
+        assert pool.excused(at) == {1}
+        assert pool.cut_off.overdue(at) == []
+    pool.cut_off.silent(1)
+    assert pool.excused(150.1) == set()
+    assert pool.cut_off.overdue(150.1) == [1]
+
+
+def test_neighbours_are_found_again_before_patience_with_quick_probes_ends() -> None:
+    pool = Pool()
+    pool.goes_out(1, 100.0)
+    pool.goes_out(2, 100.0)
+    pool.cut = set()
+    pool.serves(2, 101.0)
+    assert pool.excused(101.0 + NEIGHBOUR_S, patience_s=0.3) == {1}
+    assert pool.excused(101.1 + NEIGHBOUR_S, patience_s=0.3) == set()

@@ -290,6 +290,38 @@ async def test_only_the_owner_records_losses(tmp_path: Path) -> None:
     await bench.roles.close()
 
 
+async def test_a_standby_forgets_a_loss_whose_member_is_back(tmp_path: Path) -> None:
+    """The same member and the owner end together, as those of one host: that is another loss."""
+    bench = Bench(tmp_path, "active-active").load()
+    bench.roles.is_owner = False
+    bench.set(IN, IN, IN)
+    bench.set(OUT, IN, IN)
+    bench.roles.adopt(Shared(1, [(1, 1, (2, 3), time.time())]), True, bench.now)
+    assert bench.roles.lost == {1}
+    bench.set(OUT, IN, IN, unheard=(1,))
+    assert bench.roles.lost == {1}
+    bench.set(IN, IN, IN)
+    assert bench.roles.lost == set()
+    bench.set(OUT, IN, IN)
+    bench.roles.is_owner = True
+    bench.set(OUT, IN, IN)
+    assert [number for number, _, _ in bench.losses] == [1, 2]
+    await bench.roles.close()
+
+
+async def test_a_member_that_goes_from_the_configuration_just_after_its_loss(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, "active-active").load()
+    bench.set(IN, IN, IN)
+    bench.roles.learn_losses(Losses(4, (kept(4, 3),)), bench.now)
+    del bench.members[3]
+    bench.set(IN, IN)
+    bench.after(ONE_LOSS_S)
+    assert bench.roles.lost == set()
+    await bench.roles.close()
+
+
 async def test_a_standby_decides_nothing(tmp_path: Path) -> None:
     """It repeats what it is told, by heartbeat or store, and counts no turn for that."""
     bench = Bench(tmp_path).load()

@@ -156,6 +156,31 @@ def test_an_excused_outage_is_no_flap() -> None:
     assert plain.health is Health.OUT_OF_SERVICE
 
 
+def test_an_excused_outage_brings_no_former_flaps_back() -> None:
+    """It flapped during maintenance, and has been there for long since."""
+    tracker = Tracker(Settings())
+    run(tracker, "200", start=0.0)
+    for start in (10.0, 20.0, 30.0):
+        run(tracker, "- - -", start=start)
+        run(tracker, "200 " * 9, start=start + 3)
+    run(tracker, "200 " * 60, start=40.0)
+    assert tracker.health is Health.IN_SERVICE
+    run(tracker, "200", start=1000.0)
+    run(tracker, "- - -", start=1001.0)
+    assert tracker.health is Health.OUT_OF_SERVICE
+    tracker.excuse()
+    run(tracker, "200 200", start=1010.0)
+    assert tracker.health is Health.IN_SERVICE
+
+
+def test_who_answers() -> None:
+    tracker = Tracker(Settings())
+    assert not tracker.answers
+    for results, answers in (("200", True), ("-", False), ("503", True), ("408", False)):
+        run(tracker, results)
+        assert tracker.answers is answers
+
+
 def test_an_absurd_retry_after_is_cut() -> None:
     tracker = Tracker(Settings(rise=1))
     run(tracker, "200 503/86400", start=0.0)

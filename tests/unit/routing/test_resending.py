@@ -601,6 +601,15 @@ class TestSilence:
             found.append(len(bench.router.take_outbox()))
         assert found == [AT_ONCE, 1, 0]
 
+    def test_of_a_member_that_is_excused(self) -> None:
+        """Our cable was out; it stays silent, and another one is back."""
+        trace = Trace()
+        trace.bench.set_member(trace.first, health=Health.OUT_OF_SERVICE, excused=True)
+        trace.bench.set_member(trace.second, health=Health.OUT_OF_SERVICE, excused=True)
+        assert trace.wait(T1 + 0.01) == []
+        trace.bench.set_member(trace.second, health=Health.IN_SERVICE, excused=False)
+        assert kinds(trace.wait(0.1)) == [("resend", trace.second)]
+
     def test_not_in_service(self) -> None:
         assert Trace().wait(10.0) == []
 
