@@ -34,8 +34,8 @@ cdef int to_member(
     if r.sender == target or not way.is_open:
         return 0
     named = member_named(s, data, target_of(r))
-    if named >= 0 and named != target and s.members[named].lost:
-        return 0  # re-homed
+    if named >= 0 and named != target:
+        return 0  # re-homed, perhaps
     if record and way.listener != o.listener:
         return 0  # two entries
     out.transport = way.transport

@@ -12,6 +12,7 @@ from rmlb.routing.overload import (
     BURST_S as _BURST_S,
     GRACE_S as _GRACE_S,
     LEAST_ADAPTIVE as _LEAST_ADAPTIVE,
+    LEAST_TOOK_S as _LEAST_TOOK_S,
     LEAST_BURST as _LEAST_BURST,
     MOST_PATIENCE as _MOST_PATIENCE,
     SLOWER as _SLOWER,
@@ -22,6 +23,7 @@ cdef double BACK_OFF = _BACK_OFF
 cdef double BURST_S = _BURST_S
 cdef double GRACE_S = _GRACE_S
 cdef double LEAST_ADAPTIVE = _LEAST_ADAPTIVE
+cdef double LEAST_TOOK_S = _LEAST_TOOK_S
 cdef double START_ADAPTIVE = _START_ADAPTIVE
 cdef double SLOWER = _SLOWER
 cdef int64_t LEAST_BURST = _LEAST_BURST
@@ -91,12 +93,16 @@ cdef void load_first_answer(LoadTable* t, uint16_t member, double took_s) noexce
     cdef Load* load = _load(t, member)
     cdef int bucket = 0
     load.waiting -= 1
+    if took_s < 0.0:
+        took_s = 0.0
     while bucket < FIRST_BOUNDS and took_s > t.first_bounds[bucket]:
         bucket += 1
     load.first_counts[bucket] += 1
     load.first_sum_s += took_s
     if not t.adaptive:
         return
+    if took_s < LEAST_TOOK_S:
+        took_s = LEAST_TOOK_S
     if not load.has_best:
         load.has_best = True
         load.best = took_s

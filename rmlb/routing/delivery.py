@@ -163,10 +163,15 @@ def _own_vias(request: Request) -> list[Via]:
 
 
 def _rehome(request: Request, member: Member, table: RoutingTable) -> None:
-    """What names a lost member names its survivor instead, or that would forward to the dead."""
+    """What names a lost member names its survivor instead, or that would forward to the dead.
+
+    One that is back does not know the dialog any more.
+    """
     target = request.next_route or request.uri
     named = table.names_member(target)
-    if named is None or named.id == member.id or not named.lost:
+    if named is None or named.id == member.id:
+        return
+    if not named.lost and (request.mark is None or request.mark.member != named.id):
         return
     wanted = Transport(target.transport.decode()) if target.transport in _TRANSPORTS else None
     address = (member.address_for(wanted) if wanted else None) or member.addresses[0]

@@ -205,7 +205,7 @@ def _report_outcome(member: int, message: Message, moment: Moment) -> None:
     load.refusals += 1
     seconds = message.header("Retry-After")
     digits = (seconds or b"").partition(b"(")[0].partition(b";")[0].strip()
-    if digits.isdigit() and len(digits) < 10:
+    if digits.isdigit() and len(digits) < 10 and int(digits):
         moment.memory.reports.append(Report(member, Hint.RETRY_AFTER, float(digits)))
     if load.refusals >= moment.table.refusals:
         load.refusals = 0

@@ -25,6 +25,10 @@ SLOWER = 2.0
 
 MOST_PATIENCE = 64
 GRACE_S = 0.05
+
+LEAST_TOOK_S = 0.001
+"""The best that is told from better. Of a clock that counts milliseconds and one that counts
+nanoseconds the difference may be less than nothing, and what is forgotten by factors stays that."""
 BACK_OFF = 0.9
 
 
@@ -122,9 +126,10 @@ class Loads:
         """A request that was waiting got its first answer."""
         load = self._of[member]
         load.waiting -= 1
-        load.first_answers.observe(took_s)
+        load.first_answers.observe(max(took_s, 0.0))
         if not self.limits.adaptive:
             return
+        took_s = max(took_s, LEAST_TOOK_S)
         best = load.best_s = took_s if load.best_s is None else min(load.best_s * 1.001, took_s)
         if took_s > best * SLOWER + GRACE_S:
             load.limit = max(LEAST_ADAPTIVE, load.limit * BACK_OFF)

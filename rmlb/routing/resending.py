@@ -88,13 +88,18 @@ def send_elsewhere(entry: Remembered, moment: Moment) -> Reason | None:
 
 
 def without_heir(entry: Remembered, refusal: Reason, moment: Moment) -> None:
-    """Nobody can take it. What rings may still be answered when its member comes back."""
+    """Nobody can take it. What rings may still be answered when its member comes back; what has
+    only a 100 has until `retry.deadline` for that."""
     if entry.best is not None:
         own.answer_best(entry, moment)
     elif refusal in _NO_DIALOG:
         own.answer(entry, 481, moment)
     elif not entry.newest.provisional:
-        own.answer(entry, 503, moment, ((b"Retry-After", b"%d" % RETRY_AFTER_S),))
+        _nobody(entry, moment)
+    else:
+        last = entry.expires - _LAST_WORD_S
+        due = last if entry.ringing else min(moment.now + moment.table.deadline_s, last)
+        moment.memory.timers.put(due, Task.DEADLINE, entry.key)
 
 
 def _plan(task: Task, members: Collection[int], moment: Moment) -> None:
@@ -259,7 +264,15 @@ def _at_deadline(entry: Remembered, due: Due, moment: Moment) -> None:
             again = min(moment.now + moment.table.deadline_s, last)
             moment.memory.timers.put(again, Task.DEADLINE, entry.key)
             return
-    own.last_word(entry, moment)
+    if entry.best is None and not moment.table.taking:
+        _nobody(entry, moment)
+    else:
+        own.last_word(entry, moment)
+
+
+def _nobody(entry: Remembered, moment: Moment) -> None:
+    """All members are out: the caller may come again soon."""
+    own.answer(entry, 503, moment, ((b"Retry-After", b"%d" % RETRY_AFTER_S),))
 
 
 _ATTEND = {

@@ -832,7 +832,6 @@ class TestReports:
             ("60", 60.0),
             ("18000;duration=3600", 18000.0),
             ("120 (I'm in a meeting)", 120.0),
-            ("0", 0.0),
         ],
     )
     def test_retry_after(self, value: str, seconds: float) -> None:
@@ -841,7 +840,7 @@ class TestReports:
         (report,) = bench.router.take_reports()
         assert (report.member, report.what, report.value) == (1, Hint.RETRY_AFTER, seconds)
 
-    @pytest.mark.parametrize("value", ["soon", "-1", "", "99999999999999"])
+    @pytest.mark.parametrize("value", ["soon", "-1", "", "0", "99999999999999"])
     def test_no_retry_after(self, value: str) -> None:
         bench = Bench(members=[member(1)])
         self.refuse(bench, 1, 503, f"Retry-After: {value}")

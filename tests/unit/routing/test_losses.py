@@ -193,6 +193,21 @@ def test_what_names_the_lost_member_names_the_survivor() -> None:
     assert sent.data.startswith(f"INFO sip:ivr@{RM[2]}:5060;x=y SIP/2.0\r\n".encode())
 
 
+def test_it_does_so_too_when_the_lost_member_is_back() -> None:
+    """It does not know the dialog any more."""
+    bench = Bench()
+    dialog = bench.establish(bench.call_to(1))
+    bench.lose(1)
+    bench.set_member(1, health=Health.IN_SERVICE)
+    route = f"<sip:x@{RM[1]}:5060;lr>"
+    sent = bench.forwarded(dialog.from_caller(routes=[*dialog.recorded, route]))
+    assert sent.to.member == 2
+    assert f"<sip:x@{RM[2]}:5060;lr>".encode() in sent.data
+    via = "SIP/2.0/UDP h;branch=z9hG4bKuri"
+    sent = bench.forwarded(dialog.from_caller("INFO", via=via, uri=f"sip:ivr@{RM[1]}:5060"))
+    assert sent.data.startswith(f"INFO sip:ivr@{RM[2]}:5060 SIP/2.0\r\n".encode())
+
+
 def test_what_names_a_living_member_stays() -> None:
     bench = Bench()
     dialog = bench.establish(bench.call_to(1))

@@ -157,6 +157,14 @@ class TestAdaptive:
         self.answer(loads, 1.0, 10)
         assert loads.of(1).limit < START_ADAPTIVE / 2
 
+    def test_an_answer_before_its_request_does_not_end_it_for_good(self) -> None:
+        """Two clocks: milliseconds here, nanoseconds there."""
+        loads = make_loads(LoadLimits(adaptive=True))
+        self.answer(loads, -0.0005)
+        assert loads.of(1).first_answers.sum_s == 0.0
+        self.answer(loads, 0.02, 10_000)
+        assert loads.of(1).limit > START_ADAPTIVE
+
     def test_but_for_some(self) -> None:
         loads = make_loads(LoadLimits(adaptive=True))
         self.answer(loads, 0.01)

@@ -501,15 +501,27 @@ class TestNobodyLeft:
         assert scan(own.data).to_tag.startswith(b"rmlb-")
         trace.is_over()
 
-    @pytest.mark.parametrize("status", [100, 180])
-    def test_what_rings_stays_and_completes(self, status: int) -> None:
+    @pytest.mark.parametrize(("status", "away_s"), [(100, 15.0), (180, 20.0)])
+    def test_what_rings_stays_and_completes(self, status: int, away_s: float) -> None:
         trace = Trace(members=1)
         trace.says(1, status)
         assert trace.out(1) == []
-        assert trace.wait(20.0) == []
+        assert trace.wait(away_s) == []
         assert trace.back(1) == []
         assert seen(trace.says(1, 200)) == 200
         trace.is_over()
+
+    @pytest.mark.parametrize(("status", "after_s"), [(100, 16.0), (180, 199.0)])
+    def test_its_caller_hears_in_the_end_that_nobody_came_back(
+        self, status: int, after_s: float
+    ) -> None:
+        trace = Trace(members=1)
+        trace.says(1, status)
+        trace.out(1)
+        assert trace.wait(after_s - 0.2) == []
+        answer, cancel = trace.wait(0.4)
+        assert (answer.what, answer.to.host, seen(answer)) == ("answer", CALLER, 503)
+        assert (cancel.what, cancel.to.host) == ("cancel", RM[1])
 
     def test_a_retransmission_of_what_rings_waits_with_it(self) -> None:
         trace = Trace(members=1)
