@@ -139,7 +139,7 @@ class Node:
         self.stop_now = asyncio.Event()
         """Without draining."""
         self._owner = duty is None
-        self._told_roles: tuple[int, int, int, int] | None = None
+        self._told_roles: tuple[object, ...] | None = None
         self._in_service_at: dict[int, float] = {}
         self._told_members = (-1, False)
         self._events = EventLog()
@@ -458,6 +458,7 @@ class Node:
         assert duty is not None
         if duty.owner is not self._owner:
             self._owner = self._roles.is_owner = duty.owner
+            self._told_roles = None
             if not duty.owner and self._exchange is not None:
                 self._exchange.reset_connections()
             if self._exchange is not None:
@@ -477,7 +478,8 @@ class Node:
         if duty is None:
             return
         shared = self._roles.shared()
-        news = (shared.number, len(shared.losses), shared.active, shared.elected)
+        losses = tuple((number, member, tuple(to)) for number, member, to, _ in shared.losses)
+        news = (shared.number, losses, shared.active, shared.elected)
         if news != self._told_roles:
             self._told_roles = news
             duty.say_succession(shared._asdict())
@@ -519,6 +521,7 @@ class Node:
             self,
             self._events.add,
         )
+        self._roles.knows_calls = lambda: self._sharing is not None and self._sharing.connected
         await self._sharing.start()
 
     def _ask_store(self, key: int) -> bool:
@@ -673,6 +676,9 @@ class Node:
     def _apply(self, fresh: Config, keys: Keyring, tls: TlsContexts | None) -> None:
         """Go on under a new configuration; listeners and tables stay."""
         self._config = fresh
+        words = self._operator.states
+        for number in fresh.rm.keys() & words.keys():  # said before they were configured here
+            self._admin_states.setdefault(number, AdminState(words[number]))
         self._roles.configure(fresh)
         self._desk.configure(fresh)
         if self._sharing is not None:

@@ -62,6 +62,9 @@ class Roles:
         self._members: Mapping[int, Member] = {}
         self._activity: Activity | None = None
         self._script = self._make_script(None)
+        self.knows_calls: Callable[[], bool] = lambda: False
+        """`left` counts what other balancers carried, too."""
+        self._owned = True
         self.is_owner = True
         """Only the owner records losses and chooses who is active; a standby follows."""
 
@@ -129,6 +132,9 @@ class Roles:
         if self._activity is not None:
             change = self._activity.on_members(members, unheard, now, follow=not self.is_owner)
             self._follow(change)
+        if self.is_owner and not self._owned and not self.knows_calls():
+            self._drains.resume(self._causes(), now)
+        self._owned = self.is_owner
         self._look_at_drains(now)
         back = {m.id for m in members.values() if not m.lost} - unheard - self._adopted.keys()
         if not back.isdisjoint(self._lost):  # on a standby, too: its next loss is another one
@@ -206,12 +212,12 @@ class Roles:
 
     def switchover(self, to: int | None) -> None:
         """Another member is to be active. Raises ActivityError; publish afterwards."""
-        self._follow(self._standby().on_switchover(to))
+        self._follow(self._decider().on_switchover(to))
         self._keep()
 
     def told_active(self, member: int) -> None:
         """The RMs' own election chose this member. Raises ActivityError; publish afterwards."""
-        self._follow(self._standby().on_told(member))
+        self._follow(self._decider().on_told(member))
         self._keep()
 
     def on_admin_state(self, member: int, state: AdminState) -> None:
@@ -248,22 +254,28 @@ class Roles:
             tuple(KeptLoss(*each) for each in told.losses), self._config.affinity.ttl_s, now
         )
         known = {(loss.number, loss.member) for loss in self._losses.losses}
-        news = any((loss.number, loss.member) not in known for loss in theirs)
+        news = {loss.member for loss in theirs if (loss.number, loss.member) not in known}
         if news or told.number != self._losses.number:
+            newest = {loss.member: loss.number for loss in self._losses.losses}
             self._losses = self._losses.follow(theirs, told.number)
+            left = {(loss.number, loss.member) for loss in self._losses.losses}
+            still = {member for member in self._lost if (newest.get(member), member) in left}
             self._lost = {
-                loss.member
-                for loss in self._losses.losses
-                if (member := self._members.get(loss.member)) is not None and member.lost
+                number
+                for number in still | news
+                if (member := self._members.get(number)) is not None and member.lost
             }
             self._keep()
         if self._activity is not None and told.active:
             self._activity.adopt(told.active, told.elected or None)
+            self._script.assume(told.active)
             self._keep()
 
-    def _standby(self) -> Activity:
+    def _decider(self) -> Activity:
         if self._activity is None:
             raise ActivityError("ha-mode is active-active: every member in service is active")
+        if not self.is_owner:
+            raise ActivityError("this balancer does not own the virtual IP: tell the one that does")
         return self._activity
 
     # consequences
@@ -276,7 +288,10 @@ class Roles:
             Severity.INFO if change.before is None else Severity.WARNING,
             {"member": change.after, "from": change.before, "why": change.why},
         )
-        self._script.follow(change.after)
+        if self.is_owner:
+            self._script.follow(change.after)
+        else:
+            self._script.assume(change.after)
         self._keep()
 
     def _tell(self, name: EventName, severity: Severity, fields: Mapping[str, Value]) -> None:
@@ -289,8 +304,10 @@ class Roles:
         return dict.fromkeys(self.standing.retiring, Cause.SWITCHOVER) | causes
 
     def _look_at_drains(self, now: float) -> None:
+        """A standby has its clocks running, and knows nothing of who is empty."""
         for report in self._drains.look(self._causes(), self._left, now):
-            self._on_drained(report, now)
+            if self.is_owner:
+                self._on_drained(report, now)
 
     def _on_drained(self, report: Drained, now: float) -> None:
         """Tell it; a member that retired is passive from now on, and what it still has moves."""
@@ -309,8 +326,7 @@ class Roles:
         if retires and self._activity is not None:
             self._activity.retired(report.member)
             self._drains.forget(report.member)
-            if self.is_owner:
-                self._losses = self._losses.record(report.member, self._survivors(), now)
+            self._losses = self._losses.record(report.member, self._survivors(), now)
             self._keep()
 
     def _survivors(self) -> tuple[int, ...]:

@@ -68,6 +68,10 @@ class FailoverScript:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._catch_up(), name="failoverscript")
 
+    def assume(self, member: int) -> None:
+        """This member is active now, and another balancer has run it for that."""
+        self._wanted = self._enabled = member
+
     async def close(self) -> None:
         """Let a run end, for a moment; then kill it. Nothing is run afterwards."""
         self._wanted = self._enabled

@@ -92,6 +92,8 @@ class Activity:
         if former is not None and not former.lost:
             self.retiring |= {former.id}
         self.active, self.elected = active, elected
+        if self._ordered != active:
+            self._ordered = None
         self.retiring -= {active}
 
     def on_time(self, now: float) -> Change | None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from rmlb.tether import Message
 from rmlb.vip.advert import Alongside, SharedLoss
 from rmlb.vip.holding import Holding, Report
 from rmlb.vip.lossnews import LossNews
+
+SILENT: Final = bytes(8)
+"""The digest of a balancer whose worker has said nothing yet."""
 
 
 class Relay:
@@ -25,11 +28,20 @@ class Relay:
         self._report = report
         self._say = say
         self._digests: dict[int, bytes] = {}
+        self._digest = holding.along.digest
         self._news = LossNews()
+        # Until the worker has spoken, nothing is known here that peers should follow.
+        self._carry(digest=SILENT)
 
     def route_by(self, digest: bytes) -> None:
         """Of the configuration by which this balancer routes."""
-        self._carry(digest=digest)
+        self._digest = digest
+        if self._has_spoken:
+            self._carry(digest=digest)
+
+    @property
+    def _has_spoken(self) -> bool:
+        return self._holding.along.digest != SILENT
 
     def from_worker(self, message: Message) -> None:
         """The worker's `succession`, for the peers."""
@@ -40,14 +52,17 @@ class Relay:
             loss_number=message["number"],
             active=message["active"],
             elected=message["elected"],
+            digest=self._digest,
         )
 
     def from_peer(self, sender: int, along: Alongside, owner: bool) -> None:
         """What came with a heartbeat, for the worker."""
         own = self._holding.along
-        if any(along.digest) and self._digests.get(sender) != along.digest:
+        if along.digest == SILENT:
+            return
+        if self._digests.get(sender) != along.digest:
             self._digests[sender] = along.digest
-            if along.digest != own.digest:
+            if along.digest != self._digest:
                 self._report("configuration-differs", True, {"peer": sender})
         theirs = (along.loss_number, along.active, along.elected)
         # An owner that was cut off may have recorded losses that are none: they end here.

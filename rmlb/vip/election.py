@@ -294,6 +294,11 @@ class Election:
             if heir is not None:
                 self._let_go(heir.id, "the worker stands still", now)
             return
+        if self._candidacy.stopping:  # nobody was ready when it was told to
+            heir = yielding.heir(self.known, now)
+            if heir is not None:
+                self._hand_over(heir.id, False, "it stops", now)
+            return
         found = yielding.better(self.known, now)
         if found is not None:
             peer, why = found

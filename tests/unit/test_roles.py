@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rmlb.config import parse
 from rmlb.events import Event
+from rmlb.health.activity import ActivityError
 from rmlb.roles import Roles, Shared
 from rmlb.routing.member import AdminState, Health, Member
 from rmlb.snapshot import NOBODY
@@ -319,6 +323,101 @@ async def test_a_member_that_goes_from_the_configuration_just_after_its_loss(
     bench.set(IN, IN)
     bench.after(ONE_LOSS_S)
     assert bench.roles.lost == set()
+    await bench.roles.close()
+
+
+async def test_an_old_loss_of_a_member_that_is_out_here_alone_is_not_its_newest(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, "active-active").load()
+    bench.roles.is_owner = False
+    bench.set(IN, IN, IN)
+    at = time.time()
+    bench.roles.adopt(Shared(1, [(1, 1, (2, 3), at)]), True, bench.now)
+    bench.set(OUT, IN, IN)
+    told = Shared(2, [(1, 1, (2, 3), at), (2, 3, (1, 2), at)])
+    bench.roles.adopt(told, True, bench.now)
+    bench.roles.is_owner = True
+    bench.set(OUT, IN, IN)
+    assert [(number, member) for number, member, _ in bench.losses] == [(1, 1), (2, 3), (3, 1)]
+    await bench.roles.close()
+
+
+async def test_a_standby_lets_a_retiring_member_drain(tmp_path: Path) -> None:
+    """It has not carried its calls: that it knows of none says nothing, now and as the owner."""
+    bench = Bench(tmp_path).load()
+    bench.roles.is_owner = False
+    bench.set(IN, IN, IN)
+    bench.roles.adopt(Shared(0, [], 3), True, bench.now)
+    bench.roles.adopt(Shared(0, [], 1), True, bench.now)
+    bench.after(1.0)
+    assert (bench.roles.standing.retiring, bench.events) == ({3}, [])
+    bench.roles.is_owner = True
+    bench.set(IN, IN, IN)
+    bench.after(1.0)
+    assert bench.roles.standing.retiring == {3}
+    bench.after(bench.config.drain.member_limit_s)
+    assert bench.roles.standing.retiring == set()
+    assert bench.losses == [(1, 3, (1,))]
+    await bench.roles.close()
+
+
+async def test_with_a_store_a_new_owner_knows_who_is_empty(tmp_path: Path) -> None:
+    bench = Bench(tmp_path).load()
+    bench.roles.knows_calls = lambda: True
+    bench.roles.is_owner = False
+    bench.set(IN, IN, IN)
+    bench.roles.adopt(Shared(0, [], 3), True, bench.now)
+    bench.roles.adopt(Shared(0, [], 1), True, bench.now)
+    bench.left[3] = 5
+    bench.roles.is_owner = True
+    bench.set(IN, IN, IN)
+    assert bench.roles.standing.retiring == {3}
+    bench.left[3] = 0
+    bench.after(1.0)
+    assert bench.roles.standing.retiring == set()
+    await bench.roles.close()
+
+
+async def test_a_standby_runs_no_script_and_goes_on_from_what_the_owner_ran(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log"
+    script = tmp_path / "script"
+    script.write_text(f'#!/bin/sh\necho "$@" >> {log}\n')
+    script.chmod(0o755)
+    bench = Bench(tmp_path)
+    object.__setattr__(bench.config.cluster, "failoverscript", str(script))
+    bench.load()
+    bench.roles.configure(bench.config)
+    bench.roles.is_owner = False
+    bench.set(IN, IN, IN)
+    bench.roles.adopt(Shared(0, [], 3), True, bench.now)
+    bench.roles.learn_active(Active(7, 1, None, frozenset({3})))
+    await asyncio.sleep(0.1)
+    assert not log.exists()
+    bench.roles.is_owner = True
+    bench.set(OUT, IN, IN)
+    running = bench.roles._script._task
+    assert running is not None
+    await asyncio.wait_for(running, 10.0)
+    assert log.read_text() == "disable 1\nenable 3\n"
+    await bench.roles.close()
+
+
+async def test_what_a_standby_is_told_to_do_is_refused(tmp_path: Path) -> None:
+    """It would end with the next heartbeat, and come true at a takeover long after."""
+    bench = Bench(tmp_path).load()
+    bench.set(IN, IN, IN)
+    bench.roles.switchover(1)
+    bench.roles.is_owner = False
+    for say in (bench.roles.switchover, bench.roles.told_active):
+        with pytest.raises(ActivityError, match="does not own the virtual IP"):
+            say(2)
+    bench.roles.adopt(Shared(0, [], 2), True, bench.now)
+    bench.roles.is_owner = True
+    bench.set(IN, IN, IN)
+    assert bench.roles.standing.active == 2, "what it was ordered before is over"
     await bench.roles.close()
 
 

@@ -188,6 +188,20 @@ def test_a_stopped_one_waits_to_be_told_or_for_an_owner_to_be_gone() -> None:
     assert bench.election.candidate, "it has seen a normal owner"
 
 
+def test_told_to_stop_while_nobody_was_ready_it_hands_over_as_soon_as_somebody_is() -> None:
+    """It refuses new calls meanwhile (HA-RULES 4: without a ready peer, drain first)."""
+    bench = Bench().owning()
+    assert kinds(bench.give(Stop()), Answer) == [
+        Answer(False, "no other balancer is ready to take over")
+    ]
+    done = bench.hear(epoch=1, n=4, heard=bench.election.n, ready=False)
+    assert not kinds(done, LetGo)
+    done = bench.hear(epoch=1, n=5, heard=bench.election.n)
+    assert Send(2) in done
+    done = bench.hear(epoch=1, n=6, heard=bench.election.n)
+    assert kinds(done, LetGo) == [LetGo("it stops", finish=True)]
+
+
 def test_after_a_stop_it_is_no_candidate() -> None:
     bench = Bench().standby()
     assert kinds(bench.give(Stop()), Answer) == [Answer(False, "this balancer does not own it")]
