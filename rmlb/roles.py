@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Set
 from typing import NamedTuple
 
-from rmlb.config import Config, HaMode
+from rmlb.config import Config, HaMode, VipProvider
 from rmlb.events import Event, EventName, Severity, Value
 from rmlb.health.activity import Activity, ActivityError, Change
 from rmlb.health.draining import Cause, Drained, Draining, DrainWatch, Outcome
@@ -103,7 +103,7 @@ class Roles:
         """Go on under a new configuration; the mode stays."""
         self._config = config
         self._drains.limit_s = config.drain.member_limit_s
-        self._script.configure(config.cluster.failoverscript, config.vip.script_timeout_s)
+        self._script.configure(_command(config), config.vip.script_timeout_s)
 
     # what is going on
 
@@ -369,7 +369,7 @@ class Roles:
     def _make_script(self, enabled: int | None) -> FailoverScript:
         config = self._config
         return FailoverScript(
-            config.cluster.failoverscript,
+            _command(config),
             config.vip.script_timeout_s,
             self._on_script_end,
             enabled,
@@ -389,6 +389,12 @@ class Roles:
             Severity.INFO if good else Severity.ERROR,
             fields if good else {**fields, "why": end.fault},
         )
+
+
+def _command(config: Config) -> str:
+    """Upon a change of the active member; none where the script has the virtual IP to move."""
+    moves_vip = config.vip.provider is VipProvider.SCRIPT
+    return "" if moves_vip else config.cluster.failoverscript
 
 
 def _ages(losses: tuple[KeptLoss, ...], ttl_s: float, now: float) -> tuple[Loss, ...]:

@@ -83,7 +83,8 @@ def _about_redis(config: Config) -> Iterator[str]:
         if config.heartbeat.peers:
             yield (
                 "state.url: memory:// with peers: the balancers share no bindings; dialogs are "
-                "found by mark and hash alone"
+                "found by mark and hash alone; to drain, disable or enable a member, tell all "
+                "balancers"
             )
         return
     private = {listen.host for listen in config.heartbeat.listen}

@@ -190,8 +190,10 @@ def _forked_dialog(inquiry: Inquiry, moment: Moment) -> Choice | None:
     member = table.members.get(answered)
     if member is None or _holder(answered, loss, inquiry.key, table) != answered:
         return None
-    if member.admin_state is AdminState.DISABLED or _is_passive(member, table):
+    if _is_passive(member, table):
         return None
+    if member.admin_state is AdminState.DISABLED:  # since before it answered: what it had to finish
+        return Choice(member, Step.BINDING) if member.reachable else None
     return Choice(member, Step.BINDING) if table.hotstandby or not member.lost else None
 
 

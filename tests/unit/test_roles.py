@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rmlb.config import parse
+from rmlb.config import VipProvider, parse
 from rmlb.events import Event
 from rmlb.health.activity import ActivityError
 from rmlb.roles import Roles, Shared
@@ -58,6 +58,14 @@ class Bench:
             state = states.get(f"m{number}", AdminState.ENABLED)
             self.members[number] = Member(number, (), health, state)
         self.roles.update(dict(self.members), set(unheard), self.now)
+
+    def give_script(self, log: Path) -> None:
+        """A failoverscript that writes down what it is called with."""
+        script = log.with_suffix(".sh")
+        script.write_text(f'#!/bin/sh\necho "$@" >> {log}\n')
+        script.chmod(0o755)
+        object.__setattr__(self.config.cluster, "failoverscript", str(script))
+        self.roles.configure(self.config)
 
     def after(self, seconds: float) -> bool:
         self.now += seconds
@@ -383,13 +391,8 @@ async def test_a_standby_runs_no_script_and_goes_on_from_what_the_owner_ran(
     tmp_path: Path,
 ) -> None:
     log = tmp_path / "log"
-    script = tmp_path / "script"
-    script.write_text(f'#!/bin/sh\necho "$@" >> {log}\n')
-    script.chmod(0o755)
-    bench = Bench(tmp_path)
-    object.__setattr__(bench.config.cluster, "failoverscript", str(script))
-    bench.load()
-    bench.roles.configure(bench.config)
+    bench = Bench(tmp_path).load()
+    bench.give_script(log)
     bench.roles.is_owner = False
     bench.set(IN, IN, IN)
     bench.roles.adopt(Shared(0, [], 3), True, bench.now)
@@ -402,6 +405,20 @@ async def test_a_standby_runs_no_script_and_goes_on_from_what_the_owner_ran(
     assert running is not None
     await asyncio.wait_for(running, 10.0)
     assert log.read_text() == "disable 1\nenable 3\n"
+    await bench.roles.close()
+
+
+async def test_the_script_that_moves_the_virtual_ip_is_not_run_for_members(tmp_path: Path) -> None:
+    """It would take the address away: `disable 3`, `enable 1`."""
+    bench = Bench(tmp_path).load()
+    object.__setattr__(bench.config.vip, "provider", VipProvider.SCRIPT)
+    bench.give_script(tmp_path / "log")
+    bench.set(IN, IN, IN)
+    bench.set(IN, IN, OUT)
+    running = bench.roles._script._task
+    assert running is not None
+    await asyncio.wait_for(running, 10.0)
+    assert not (tmp_path / "log").exists()
     await bench.roles.close()
 
 

@@ -117,6 +117,25 @@ class TestOut:
         assert isinstance(trace.again(), Forward)
         assert seen(trace.says(trace.first, 200)) == 200
 
+    @pytest.mark.parametrize("hotstandby", [True, False])
+    def test_what_it_has_answered_when_it_was_disabled_is_acknowledged_there(
+        self, hotstandby: bool
+    ) -> None:
+        trace = Trace()
+        bench = trace.bench
+        bench.change(hotstandby=hotstandby)
+        trace.says(trace.first, 180)
+        bench.lose(trace.first, disabled=True)
+        answered = trace.says(trace.first, 200)
+        assert seen(answered) == 200
+        routes = headers_of(answered.data, "Record-Route")
+        for method, branch in (("ACK", "z9hG4bKack"), ("BYE", "z9hG4bKbye")):
+            later = request(
+                method, to_tag=f"m{trace.first}", routes=routes, cseq=2,
+                via=f"SIP/2.0/UDP {CALLER};branch={branch}",
+            )  # fmt: skip
+            assert bench.forwarded(later).to.member == trace.first, method
+
     def test_three_members_one_after_the_other(self) -> None:
         trace = Trace(members=3)
         order = [trace.first]
