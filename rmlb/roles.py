@@ -304,10 +304,13 @@ class Roles:
         return dict.fromkeys(self.standing.retiring, Cause.SWITCHOVER) | causes
 
     def _look_at_drains(self, now: float) -> None:
-        """A standby has its clocks running, and knows nothing of who is empty."""
+        """A standby ends nothing, and without a store it knows nothing of who is empty."""
         for report in self._drains.look(self._causes(), self._left, now):
-            if self.is_owner:
+            told = report.cause is Cause.OPERATOR and self.knows_calls()
+            if self.is_owner or told:
                 self._on_drained(report, now)
+            else:
+                self._drains.forget(report.member)
 
     def _on_drained(self, report: Drained, now: float) -> None:
         """Tell it; a member that retired is passive from now on, and what it still has moves."""

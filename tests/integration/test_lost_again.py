@@ -10,8 +10,6 @@ from rig import assert_all_succeeded
 from rig_net import VIP, NetSipp, Site, kill_all
 
 CALLS = 80
-QUICK = '[health]\ninterval = "100ms"\ntimeout = "100ms"\n'
-"""The standby finds the member's end before it owns."""
 
 
 def test_a_member_and_the_owner_end_together_a_second_time(tmp_path: Path) -> None:
@@ -19,7 +17,7 @@ def test_a_member_and_the_owner_end_together_a_second_time(tmp_path: Path) -> No
     the survivor."""
     with Site(tmp_path) as site:
         site.members = site.start_members("uas_shared")
-        site.start_balancers(witness=False, extra=QUICK)
+        site.start_balancers(witness=False)
         member = site.members[1]
         for _ in range(2):
             member.kill()
