@@ -29,6 +29,7 @@ GRACE_S = 0.05
 LEAST_TOOK_S = 0.001
 """The best that is told from better. Of a clock that counts milliseconds and one that counts
 nanoseconds the difference may be less than nothing, and what is forgotten by factors stays that."""
+
 BACK_OFF = 0.9
 
 
